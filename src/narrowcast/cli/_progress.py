@@ -1,0 +1,52 @@
+"""The progress line: one line on stderr, redrawn on a terminal, one line every ten seconds elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+
+class Progress:
+    """Draws `label  done/total  percent  text  ETA`. Nothing is drawn more often than a person can read."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._is_terminal = sys.stderr.isatty()
+        self._started = time.monotonic()
+        self._shown, self._first, self._width = -1e9, 0, 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_terminal and self._width:
+            print(file=sys.stderr)
+
+    def show(self, done: int, total: int | None, text: str, rate: float | None = None) -> None:
+        """Draw where things stand; `rate` (per second) is measured from the first call where it is not given."""
+        now = time.monotonic()
+        if self._shown < 0:
+            self._started, self._first = now, done
+        is_last = total is not None and done >= total
+        if now - self._shown < (0.2 if self._is_terminal else 10.0) and not is_last:
+            return
+        self._shown = now
+        measured = rate or (done - self._first) / max(now - self._started, 1e-9)
+        parts = [f"{self.label}  {done}" + (f"/{total}  {100 * done / total:.0f}%" if total else ""), text]
+        if total and measured > 0 and not is_last:
+            parts.append(f"ETA {_clock((total - done) / measured)}")
+        self._draw("  ".join(part for part in parts if part))
+
+    def _draw(self, line: str) -> None:
+        if self._is_terminal:
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, configuration, files, runs, the runtime. Imports nothing of narrowcast."""

@@ -1,0 +1,136 @@
+"""A run is a folder: what was asked (`run.json`), what happened (`reports.jsonl`), what came of it (`summary.json`)."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+from narrowcast.core.errors import StorageError, UsageError
+from narrowcast.core.files import write_json
+
+RUN, REPORTS, SUMMARY, LOCK = "run.json", "reports.jsonl", "summary.json", ".lock"
+
+
+@final
+class RunFolder:
+    """An open run folder, held by one process at a time. A report is with the system when `append` ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+        self._reports: int | None = None
+
+    @classmethod
+    def open(cls, path: Path, run: Mapping[str, Any], *, resume: bool) -> "RunFolder":
+        """Open `path` for a run described by `run` (its "config" must be the same as before to go on).
+
+        Raises:
+            UsageError: the folder holds a run and `resume` is not given, or a run with other settings, or is in use.
+            StorageError: the folder cannot be written.
+        """
+        folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            folder._take_lock()
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            folder._sign(run, resume=resume)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        for descriptor in (self._reports, self._lock):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._reports = self._lock = None
+
+    def append(self, report: Mapping[str, Any]) -> None:
+        """Add one line to `reports.jsonl`."""
+        line = json.dumps(report, allow_nan=False, separators=(",", ":")) + "\n"
+        try:
+            if self._reports is None:
+                self._reports = os.open(self.path / REPORTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            rest = line.encode()
+            while rest:  # a disk that is nearly full takes a part first and refuses then
+                rest = rest[os.write(self._reports, rest) :]
+        except OSError as error:
+            raise StorageError(f"{self.path / REPORTS}: cannot be written: {error.strerror}") from error
+
+    def flush(self) -> None:
+        """Bring the reports to the disk itself."""
+        if self._reports is not None:
+            os.fsync(self._reports)
+
+    def reports(self) -> Iterator[dict[str, Any]]:
+        """The lines of `reports.jsonl`; a last line that was cut off is left out."""
+        yield from read_reports(self.path)
+
+    def keep_reports(self, *, before_frame: int) -> None:
+        """Drop the reports of `before_frame` and later, which the checkpoint that is resumed from does not know."""
+        path = self.path / REPORTS
+        if not path.exists():
+            return
+        kept = 0
+        with path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n") or json.loads(line)["frame"] >= before_frame:
+                    break
+                kept += len(line)
+        os.truncate(path, kept)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary.json`."""
+        write_json(self.path / SUMMARY, summary)
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(f"{self.path}: another process is writing this run") from None
+
+    def _sign(self, run: Mapping[str, Any], *, resume: bool) -> None:
+        path = self.path / RUN
+        if path.exists():
+            if not resume:
+                raise UsageError(f"{self.path}: holds a run already; use --resume to go on, or another --out")
+            _check_same(json.loads(path.read_text(encoding="utf-8")).get("config", {}), run["config"], self.path)
+            return
+        if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            raise UsageError(f"{self.path}: is not empty and holds no run; choose another --out")
+        write_json(path, run)
+
+
+def read_reports(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `reports.jsonl` in `folder`; a last line that was cut off is left out."""
+    path = folder / REPORTS
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
+    now = json.loads(json.dumps(now))
+    for key in now:
+        if before.get(key) != now[key]:
+            was = f"{key} = {before.get(key)}, not {now[key]}"
+            raise UsageError(f"{where}: the run was started with {was}; resume with the same settings")

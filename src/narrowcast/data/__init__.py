@@ -1,0 +1,1 @@
+"""Images on disk and how they become training samples."""

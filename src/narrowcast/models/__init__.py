@@ -1,0 +1,1 @@
+"""Networks: students that learn quickly, teachers that are expensive and right."""

@@ -1,0 +1,293 @@
+"""Online distillation: Algorithm 1, as printed and as we run it (section 2.2.3).
+
+Every frame is predicted, then scored if the teacher ran, then learned from; in this order, here, so that no caller can
+let a label reach the student before its frame was predicted.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from narrowcast.core.errors import ConfigError
+from narrowcast.core.frames import Frame
+from narrowcast.metrics.segmentation import frame_iou
+from narrowcast.models.teacher import Teacher
+from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
+from narrowcast.stream.replay import Replay
+from narrowcast.stream.schedule import StrideSchedule, has_elapsed, is_multiple, next_stride, wants_update
+from narrowcast.stream.targets import resize_labels, targets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig:
+    """Algorithm 1 and its open choices. `DEFAULT` is ours, `THESIS` follows the print.
+
+    Attributes:
+        schedule: threshold, strides and updates.
+        learner: optimiser and norm.
+        asks: the teacher runs where t is a "multiple" of the stride (line 3), or when it has "elapsed".
+        is_threshold_enough: whether an accuracy equal to the threshold is good (line 14 says no).
+        min_area: least share of the frame for a class to count in a frame's accuracy; 0 counts single pixels, and one
+            stray pixel of an absent class then halves the mean.
+        replay: how many of the last teacher frames are kept to be learned again; 0 learns the current frame only.
+        outputs_teacher: whether a teacher frame's output is the teacher's labels (they are there, and right) or, as
+            printed, the student's after learning them.
+        seed: of the draws from the replay.
+    """
+
+    schedule: StrideSchedule = field(default_factory=StrideSchedule)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    asks: Literal["multiple", "elapsed"] = "elapsed"
+    is_threshold_enough: bool = True
+    min_area: float = 0.0005
+    replay: int = 16
+    outputs_teacher: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_area < 1 or self.replay < 0:
+            raise ConfigError("min_area must be in [0, 1) and replay not negative")
+
+
+DEFAULT = DistillConfig()
+THESIS = DistillConfig(
+    learner=LearnerConfig(optimizer="sgd", learning_rate=0.01, momentum=0.9),  # section 2.2.2
+    asks="multiple",
+    is_threshold_enough=False,
+    min_area=0.0,
+    replay=0,
+    outputs_teacher=False,
+)
+METHODS = {"default": DEFAULT, "thesis": THESIS}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """What happened on one frame. Maps are at the student's size.
+
+    Attributes:
+        frame, time_s: the frame's index and its time in seconds.
+        labels: the output for this frame.
+        prediction: what the student said before it could learn from this frame; this is what is scored.
+        teacher_labels: the teacher's labels where it ran, else None.
+        stride: frames until the teacher is due again, decided on this frame where it ran.
+        updates: gradient steps on this frame.
+        accuracy: mean IoU of `prediction` against the teacher, None where it did not run.
+        accuracy_after: the same after learning.
+        loss: of the last gradient step, None without one.
+        timings_ms: student (prediction of this frame), teacher, learning (all of it), update (one step's mean).
+    """
+
+    frame: int
+    time_s: float
+    labels: UInt8[np.ndarray, "h w"] = field(repr=False)
+    prediction: UInt8[np.ndarray, "h w"] = field(repr=False)
+    teacher_labels: UInt8[np.ndarray, "h w"] | None = field(repr=False)
+    stride: int
+    updates: int
+    accuracy: float | None
+    accuracy_after: float | None
+    loss: float | None
+    timings_ms: Mapping[str, float]
+
+    @property
+    def teacher_ran(self) -> bool:
+        return self.teacher_labels is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report without its maps, for `reports.jsonl`."""
+        return {
+            "frame": self.frame,
+            "time_s": round(self.time_s, 6),
+            "teacher_ran": self.teacher_ran,
+            "stride": self.stride,
+            "updates": self.updates,
+            "accuracy": _rounded(self.accuracy),
+            "accuracy_after": _rounded(self.accuracy_after),
+            "loss": _rounded(self.loss),
+            "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
+        }
+
+
+def distill(
+    frames: Iterable[Frame],
+    student: nn.Module,
+    teacher: Teacher,
+    *,
+    config: DistillConfig = DEFAULT,
+    size_wh: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[StreamReport]:
+    """Adapt `student` to `frames` while they play; one report a frame (Algorithm 1).
+
+    Args:
+        frames: in order; the teacher sees them as they are, the student at `size_wh` (default: as they are).
+        student: images (b, 3, h, w) in [0, 1] to logits over the teacher's classes; changed in place.
+        teacher: asked now and then; its index 0 is the background.
+    """
+    distiller = Distiller(student, teacher, config, size_wh=size_wh, device=torch.device(device))
+    for frame in frames:
+        yield distiller.step(frame)
+
+
+@final
+class Distiller:
+    """The state of one stream: student, optimiser, replay, stride and the last teacher frame."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher,
+        config: DistillConfig,
+        *,
+        size_wh: tuple[int, int] | None,
+        device: torch.device,
+    ) -> None:
+        self.teacher, self.config, self.size_wh = teacher, config, size_wh
+        self.learner = Learner(student, config.learner, device=device)
+        self.replay = Replay(config.replay, seed=config.seed)
+        self.stride = config.schedule.min_stride
+        self.last_teacher_frame: int | None = None
+        self.frame_size_wh: tuple[int, int] | None = None  # of the last frame, for counting what the teacher does
+
+    def step(self, frame: Frame) -> StreamReport:
+        """Predict `frame`; where the teacher is due, score the prediction, learn, and set the stride."""
+        started = time.perf_counter()
+        self.frame_size_wh = (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
+        image = shrink(frame.image_rgb, self.size_wh or self.frame_size_wh)
+        prediction = self.learner.predict(image)
+        student_ms = _since_ms(started)
+        if not self.is_due(frame.index):
+            return StreamReport(
+                frame.index,
+                float(frame.time_s),
+                labels=prediction,
+                prediction=prediction,
+                teacher_labels=None,
+                stride=self.stride,
+                updates=0,
+                accuracy=None,
+                accuracy_after=None,
+                loss=None,
+                timings_ms={"student": student_ms},
+            )
+        return self._teach(frame, image, prediction, student_ms)
+
+    def is_due(self, frame_index: int) -> bool:
+        """Whether the teacher must run on this frame (line 3)."""
+        if self.config.asks == "multiple":
+            return is_multiple(frame_index, stride=self.stride)
+        return has_elapsed(frame_index, last_teacher_frame=self.last_teacher_frame, stride=self.stride)
+
+    def _teach(
+        self,
+        frame: Frame,
+        image: UInt8[np.ndarray, "h w 3"],
+        prediction: UInt8[np.ndarray, "h w"],
+        student_ms: float,
+    ) -> StreamReport:
+        started = time.perf_counter()
+        answer = self.teacher(frame.image_rgb, frame_index=frame.index)
+        teacher_ms = _since_ms(started)
+        started = time.perf_counter()
+        sample = Sample(image, *targets(answer, (image.shape[1], image.shape[0])))
+        lesson = self._learn(sample, self._accuracy(prediction, sample.labels))
+        learning_ms = _since_ms(started)
+        self.last_teacher_frame = frame.index
+        timings = {"student": student_ms, "teacher": teacher_ms, "learning": learning_ms}
+        if lesson.updates:
+            timings["update"] = lesson.update_ms / lesson.updates
+        return StreamReport(
+            frame.index,
+            float(frame.time_s),
+            labels=sample.labels if self.config.outputs_teacher else lesson.prediction,
+            prediction=prediction,
+            teacher_labels=sample.labels,
+            stride=self.stride,
+            updates=lesson.updates,
+            accuracy=lesson.accuracy_before,
+            accuracy_after=lesson.accuracy_after,
+            loss=lesson.loss,
+            timings_ms=timings,
+        )
+
+    def _learn(self, sample: Sample, accuracy_before: float) -> "_Lesson":
+        """Lines 6 to 17: gradient steps until the student is good on this frame, or as often as it may; the stride."""
+        schedule = self.config.schedule
+        lesson = _Lesson(accuracy_before)
+        while True:
+            started = time.perf_counter()
+            attempt = self.learner.attempt(sample)
+            lesson.prediction = attempt.prediction()
+            lesson.accuracy_after = self._accuracy(lesson.prediction, sample.labels)
+            if not wants_update(lesson.updates, accuracy=lesson.accuracy_after, schedule=schedule):
+                break
+            lesson.loss = attempt.step()
+            lesson.updates += 1
+            if self.replay and lesson.updates < schedule.max_updates:
+                self.learner.attempt(self.replay.draw()).step()
+                lesson.updates += 1
+            lesson.update_ms += _since_ms(started)
+        self.stride = next_stride(
+            self.stride,
+            accuracy=lesson.accuracy_after,
+            schedule=schedule,
+            is_enough=self.config.is_threshold_enough,
+        )
+        self.replay.add(sample)
+        return lesson
+
+    def _accuracy(self, prediction: UInt8[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"]) -> float:
+        min_area_px = max(1, round(self.config.min_area * labels.size))
+        return frame_iou(prediction, labels, len(self.teacher.classes), min_area_px=min_area_px)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON values from which `load_state` continues exactly."""
+        tensors = self.learner.state() | self.replay.tensors()
+        return tensors, {
+            "stride": self.stride,
+            "last_teacher_frame": self.last_teacher_frame,
+            "replay": self.replay.state(),
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, source: str) -> None:
+        """Continue where `state` was taken."""
+        self.learner.load_state(tensors, source=source)
+        self.replay.load(tensors, values["replay"])
+        self.stride, self.last_teacher_frame = values["stride"], values["last_teacher_frame"]
+
+
+@dataclass(slots=True)
+class _Lesson:
+    """What learning one frame did; filled in while it goes on."""
+
+    accuracy_before: float
+    accuracy_after: float = 0.0
+    updates: int = 0
+    update_ms: float = 0.0
+    loss: float | None = None
+    prediction: UInt8[np.ndarray, "h w"] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+
+
+def with_accuracy(config: DistillConfig, accuracy: float) -> DistillConfig:
+    """`config` with another threshold: the one knob."""
+    return replace(config, schedule=replace(config.schedule, accuracy=accuracy))
+
+
+def score_labels(report: StreamReport, labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
+    """Labels to score `report` against, at its size."""
+    return resize_labels(labels, (report.prediction.shape[1], report.prediction.shape[0]))
+
+
+def _since_ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,155 @@
+"""A student and its optimiser: predicts a frame, learns a frame, and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from narrowcast.core import checkpoint
+from narrowcast.core.errors import ConfigError
+from narrowcast.core.runtime import compute_dtype
+from narrowcast.stream.loss import pixel_loss
+
+Labels = UInt8[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnerConfig:
+    """How a student learns; the defaults are ours (benchmarks/stream), `THESIS_LEARNER` is section 2.2.2.
+
+    Attributes:
+        optimizer: "adam", or "sgd" with `momentum`. Momenta outlive a frame; the thesis does not say.
+        learning_rate: for all layers.
+        norm: batch norm while learning: "frozen" (statistics of pretraining, scales and shifts are learned) or "batch"
+            (statistics of the frame), which costs 10 points of mIoU on fixed cameras.
+    """
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    norm: Literal["frozen", "batch"] = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or not 0 <= self.momentum < 1:
+            raise ConfigError("learning_rate must be positive and momentum in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is learned from one teacher frame, at the student's size."""
+
+    image_rgb: UInt8[np.ndarray, "h w 3"]
+    labels: UInt8[np.ndarray, "h w"]
+    weights: UInt8[np.ndarray, "h w"]
+
+
+@final
+class Learner:
+    """`net` on its device, in bfloat16 where that pays and in channels_last."""
+
+    def __init__(self, net: nn.Module, config: LearnerConfig, *, device: torch.device) -> None:
+        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.config, self.device, self.dtype = config, device, compute_dtype(device)
+        self.net.eval()
+        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        if config.optimizer == "adam":
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+        else:
+            self.optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
+
+    def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> Labels:
+        """The most probable class of every pixel."""
+        self.net.eval()
+        with torch.inference_mode(), self._autocast():
+            coarse = self.net.coarse_logits(self._to_input(image_rgb))  # type: ignore[operator]
+        return most_probable(coarse, image_rgb.shape[:2])
+
+    def attempt(self, sample: Sample) -> "Attempt":
+        """A forward pass on `sample` whose gradient can still be taken: look at its prediction, then step or not."""
+        self.net.train(self.config.norm == "batch")
+        image, labels, weights = self._to_tensors(sample)
+        with torch.enable_grad(), self._autocast():
+            coarse = self.net.coarse_logits(image)  # type: ignore[operator]
+        return Attempt(upsample(coarse.float(), image.shape[-2:]), labels, weights, self.optimizer)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and optimiser state."""
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        own = checkpoint.optimizer_tensors(self.optimizer)
+        return tensors | {f"optimizer.{name}": value for name, value in own.items()}
+
+    def load_state(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Bring back what `state` gave."""
+        parts = {"net": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, _, key = name.partition(".")
+            if part in parts:
+                parts[part][key] = value
+        checkpoint.load_into(self.net, parts["net"], source=source)
+        checkpoint.load_optimizer(self.optimizer, parts["optimizer"])
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _to_input(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
+        # a permuted view of h w 3 memory is channels_last already
+        pixels = torch.from_numpy(np.ascontiguousarray(image_rgb)).to(self.device, non_blocking=True)
+        return pixels.permute(2, 0, 1)[None].to(self.dtype).mul_(1 / 255)
+
+    def _to_tensors(self, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
+        labels = torch.from_numpy(sample.labels).to(self.device).long()[None]
+        return self._to_input(sample.image_rgb), labels, torch.from_numpy(sample.weights).to(self.device).float()[None]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One forward pass: what the weights say now, and the step that would improve them."""
+
+    logits: Float[Tensor, "1 k h w"]
+    labels: Tensor
+    weights: Tensor
+    optimizer: torch.optim.Optimizer
+
+    def prediction(self) -> Labels:
+        """The most probable class of every pixel."""
+        return most_probable(self.logits.detach(), self.logits.shape[-2:])
+
+    def step(self) -> float:
+        """Take the gradient step; the loss before it."""
+        loss = pixel_loss(self.logits, self.labels, self.weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def upsample(coarse: Float[Tensor, "b k h w"], size_hw: tuple[int, ...]) -> Float[Tensor, "b k H W"]:
+    """Coarse logits at full size; commutes with the 1×1 that made them, so this is the thesis's network (recounted)."""
+    return F.interpolate(coarse, size=tuple(size_hw), mode="bilinear", align_corners=True)
+
+
+def most_probable(coarse: Float[Tensor, "1 k h w"], size_hw: tuple[int, ...]) -> Labels:
+    """The arg max over classes of coarse logits brought to `size_hw`.
+
+    Plane by plane: torch.argmax over the class axis costs as much as the network at full size (recounted).
+    """
+    logits = upsample(coarse.float(), size_hw)[0] if tuple(coarse.shape[-2:]) != tuple(size_hw) else coarse.float()[0]
+    best, labels = logits[0], torch.zeros(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+    for class_ix in range(1, logits.shape[0]):
+        labels.masked_fill_(logits[class_ix] > best, class_ix)
+        best = torch.maximum(best, logits[class_ix])
+    return labels.cpu().numpy()
+
+
+def shrink(image_rgb: UInt8[np.ndarray, "h w 3"], size_wh: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+    """A frame at the student's size."""
+    if (image_rgb.shape[1], image_rgb.shape[0]) == size_wh:
+        return image_rgb
+    return cv2.resize(image_rgb, size_wh, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,273 @@
+"""What a run writes frame by frame beside its reports: the labelled video, label files, sample pictures."""
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, final
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from narrowcast.core.errors import StorageError, UsageError
+from narrowcast.core.files import write_bytes
+from narrowcast.core.frames import Frame
+from narrowcast.stream.distill import StreamReport
+from narrowcast.video.labels import encode_rle, write_label_png
+from narrowcast.video.overlay import draw_caption, draw_legend, overlay, side_by_side
+from narrowcast.video.writer import VideoWriter, concat
+
+KINDS = ("overlay", "side-by-side", "png", "rle")
+MAX_SPACED, MAX_WORST, SAMPLE_WIDTH = 8, 4, 640
+
+
+class Output(Protocol):
+    """Something written while the stream runs, that can go on after a kill."""
+
+    def write(self, frame: Frame, report: StreamReport) -> None: ...
+
+    def checkpoint(self) -> None:
+        """Make what was written until now safe."""
+        ...
+
+    def rewind(self, next_frame: int) -> None:
+        """Forget `next_frame` and later: they come again."""
+        ...
+
+    def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@final
+class LabelledVideo:
+    """`labelled.mp4`, written in parts that each begin at a checkpoint, so that a kill loses one part at most."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], *, fps: Fraction, is_side_by_side: bool) -> None:
+        self.folder, self.classes, self.fps, self.is_side_by_side = folder / "parts", classes, fps, is_side_by_side
+        self.path = folder / "labelled.mp4"
+        self._writer: VideoWriter | None = None
+        self._teacher_view: UInt8[np.ndarray, "h w 3"] | None = None
+
+    def write(self, frame: Frame, report: StreamReport) -> None:
+        if self._writer is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._writer = VideoWriter(self.folder / f"part-{frame.index:08}.mkv", fps=self.fps)
+        self._writer.write(self._draw(frame, report), frame.time_s)
+
+    def checkpoint(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def rewind(self, next_frame: int) -> None:
+        for part in self._parts():
+            if int(part.stem.removeprefix("part-")) >= next_frame:
+                part.unlink()
+
+    def finish(self) -> None:
+        self.checkpoint()
+        if parts := self._parts():
+            concat(parts, self.path)
+
+    def close(self) -> None:
+        self.checkpoint()
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.mkv"))
+
+    def _draw(self, frame: Frame, report: StreamReport) -> UInt8[np.ndarray, "h w 3"]:
+        drawn = draw_legend(overlay(frame.image_rgb, report.labels), self.classes)
+        if not self.is_side_by_side:
+            return drawn
+        if report.teacher_labels is not None:
+            view = overlay(frame.image_rgb, report.teacher_labels)
+            self._teacher_view = draw_caption(view, f"teacher, frame {frame.index}")
+        assert self._teacher_view is not None, "the teacher runs on the first frame"
+        return side_by_side(drawn, self._teacher_view)
+
+
+@final
+class LabelPngs:
+    """`labels/00000012.png`: indexed PNGs at the frame's own size, whose values are the labels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "labels"
+
+    def write(self, frame: Frame, report: StreamReport) -> None:
+        write_label_png(self.folder / f"{frame.index:08}.png", at_frame_size(frame, report.labels))
+
+    def checkpoint(self) -> None: ...
+
+    def rewind(self, next_frame: int) -> None: ...  # they are written again under the same names
+
+    def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@final
+class RunLengths:
+    """`labels.jsonl`: one line a frame with its time and COCO's uncompressed run lengths of each class."""
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self.path, self.classes = folder / "labels.jsonl", list(classes)
+
+    def write(self, frame: Frame, report: StreamReport) -> None:
+        record = {"frame": frame.index, "time_s": float(frame.time_s), **encode_rle(at_frame_size(frame, report.labels))}
+        try:
+            with self.path.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(record, separators=(",", ":")) + "\n")
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def checkpoint(self) -> None: ...
+
+    def rewind(self, next_frame: int) -> None:
+        if not self.path.exists():
+            return
+        kept = 0
+        with self.path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n") or json.loads(line)["frame"] >= next_frame:
+                    break
+                kept += len(line)
+        with self.path.open("r+b") as file:
+            file.truncate(kept)
+
+    def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@final
+class SamplePictures:
+    """`samples/frame-00000012.jpg`: student left, teacher right, of a few teacher frames.
+
+    Those at even distances, whose number is bounded by doubling the distance, and the ones where the student did worst.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "samples"
+        self._every, self._seen = 1, 0
+        self._spaced: list[int] = []
+        self._worst: list[tuple[float, int]] = []
+
+    def write(self, frame: Frame, report: StreamReport) -> None:
+        if report.teacher_labels is None:
+            return
+        is_spaced = self._seen % self._every == 0
+        self._seen += 1
+        is_bad = report.accuracy is not None and (
+            len(self._worst) < MAX_WORST or report.accuracy < max(self._worst)[0]
+        )
+        if not (is_spaced or is_bad):
+            return
+        self._save(frame, report)
+        if is_spaced:
+            self._spaced.append(frame.index)
+        if is_bad and report.accuracy is not None:
+            self._worst = sorted([*self._worst, (report.accuracy, frame.index)])[:MAX_WORST]
+        if len(self._spaced) > MAX_SPACED:
+            self._spaced, self._every = self._spaced[::2], self._every * 2
+        self._drop_others()
+
+    def _save(self, frame: Frame, report: StreamReport) -> None:
+        assert report.teacher_labels is not None
+        height, width = frame.image_rgb.shape[:2]
+        small_wh = (min(width, SAMPLE_WIDTH), max(1, round(height * min(1.0, SAMPLE_WIDTH / width))))
+        image = cv2.resize(frame.image_rgb, small_wh, interpolation=cv2.INTER_AREA)
+        pair = side_by_side(overlay(image, report.prediction), overlay(image, report.teacher_labels))
+        encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(pair, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+        assert encoded
+        write_bytes(self._path(frame.index), jpeg.tobytes())
+
+    def _drop_others(self) -> None:
+        kept = {self._path(index) for index in [*self._spaced, *(index for _, index in self._worst)]}
+        for path in self.folder.glob("frame-*.jpg"):
+            if path not in kept:
+                path.unlink()
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"frame-{index:08}.jpg"
+
+    def checkpoint(self) -> None: ...
+
+    def rewind(self, next_frame: int) -> None:
+        """What is on disk counts as evenly spaced; the distance begins anew."""
+        for path in self.folder.glob("frame-*.jpg"):
+            index = int(path.stem.removeprefix("frame-"))
+            if index >= next_frame:
+                path.unlink()
+            else:
+                self._spaced.append(index)
+        self._spaced = sorted(self._spaced)[-MAX_SPACED:]
+
+    def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@final
+class Outputs:
+    """All outputs of a run, closed on the error path too."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = list(outputs)
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for output in self._outputs:
+            output.close()
+
+    def write(self, frame: Frame, report: StreamReport) -> None:
+        for output in self._outputs:
+            output.write(frame, report)
+
+    def checkpoint(self) -> None:
+        for output in self._outputs:
+            output.checkpoint()
+
+    def rewind(self, next_frame: int) -> None:
+        for output in self._outputs:
+            output.rewind(next_frame)
+
+    def finish(self) -> None:
+        for output in self._outputs:
+            output.finish()
+
+
+def make_outputs(kinds: Sequence[str], folder: Path, classes: Sequence[str], *, fps: Fraction) -> Outputs:
+    """The outputs called `kinds`, and the sample pictures that every report shows.
+
+    Raises:
+        UsageError: an unknown kind, or two kinds of video.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise UsageError(f"--output {unknown[0]}: expected {', '.join(KINDS)} or none")
+    if {"overlay", "side-by-side"} <= set(kinds):
+        raise UsageError("--output: overlay and side-by-side are both labelled.mp4; choose one")
+    outputs: list[Output] = [SamplePictures(folder)]
+    for kind in kinds:
+        if kind == "png":
+            outputs.append(LabelPngs(folder))
+        elif kind == "rle":
+            outputs.append(RunLengths(folder, classes))
+        else:
+            outputs.append(LabelledVideo(folder, classes, fps=fps, is_side_by_side=kind == "side-by-side"))
+    return Outputs(outputs)
+
+
+def at_frame_size(frame: Frame, labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W"]:
+    """`labels` at the size of `frame`."""
+    height, width = frame.image_rgb.shape[:2]
+    if labels.shape == (height, width):
+        return labels
+    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -1,0 +1,190 @@
+"""A start for students, and the embedded teacher: distilling a teacher on still images (section 2.2.2, "pretrain").
+
+Two steps, each resumable: the teacher labels the images once (`labelling`), then a network learns from the labels.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from narrowcast.core.config import to_dict
+from narrowcast.core.errors import ConfigError, UsageError
+from narrowcast.core.files import write_json
+from narrowcast.core.frames import IGNORE
+from narrowcast.core.runtime import seed_everything
+from narrowcast.core.training import TrainConfig, Trainer, TrainReport
+from narrowcast.data.stills import ComposeConfig, ComposedStills, Still, scan, split
+from narrowcast.data.tags import Tags
+from narrowcast.metrics.segmentation import SegmentationScore
+from narrowcast.models.student import AnyStudent, save_student
+from narrowcast.stream.labelling import label_path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """What to weigh and what to hold out; ours."""
+
+    foreground_weight: float = 2.0  # of pixels that are not background, in the loss
+    held_out: float = 0.04  # of the images, for the score in `pretrain.json`
+    num_workers: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.foreground_weight > 0:
+            raise ConfigError(f"[pretrain] foreground_weight = {self.foreground_weight}: must be positive")
+        if not 0 <= self.held_out < 1:
+            raise ConfigError(f"[pretrain] held_out = {self.held_out}: must be in [0, 1)")
+        if self.num_workers < 0 or self.seed < 0:
+            raise ConfigError("[pretrain] num_workers and seed must not be negative")
+
+
+def collect(images: Sequence[tuple[Path, Path]], labels: Path, tags: Tags) -> list[Still]:
+    """The labelled stills among `images` ((folder, relative path) pairs)."""
+    return scan(
+        [(f"{folder.name}/{rel.as_posix()}", folder / rel, label_path(labels, folder, rel)) for folder, rel in images],
+        tags,
+    )
+
+
+def pretrain(
+    net: AnyStudent,
+    stills: Sequence[Still],
+    *,
+    classes: Sequence[str],
+    config: PretrainConfig,
+    compose: ComposeConfig,
+    training: TrainConfig,
+    folder: Path,
+    groups: Any = None,
+) -> Iterator[TrainReport]:
+    """Train `net` on composed stills in `folder`, from its checkpoint where there is one.
+
+    At the end `folder` holds `student.safetensors` (the averaged network, kernels in float16) and `pretrain.json`
+    (settings, and the score on images held out). `groups` are the optimiser's parameter groups; a group's "scale"
+    multiplies its learning rate.
+
+    Raises:
+        UsageError: `folder` holds a training with other settings.
+    """
+    seed_everything(config.seed)
+    _sign(folder, config, compose, training, len(stills))
+    train, held_out = split(stills, held_out=config.held_out, seed=config.seed)
+    trainer = Trainer(net, training, folder=folder, groups=groups)
+    trainer.resume()
+    weight = config.foreground_weight
+
+    def loss(net: nn.Module, images: UInt8[Tensor, "b 3 s s"], labels: UInt8[Tensor, "b s s"]) -> Tensor:
+        pixels = images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        # seeded by the step: a resumed training draws what it would have drawn
+        rng = torch.Generator(pixels.device).manual_seed((config.seed << 32) + trainer.step)
+        return pretrain_loss(net(jitter_colours(pixels, rng=rng)).float(), labels.long(), foreground_weight=weight)
+
+    if trainer.step < training.steps:
+        batches = _batches(train, compose, training, config, first_step=trainer.step)
+        yield from trainer.run(batches, loss)
+    scores = score_stills(trainer.averaged, held_out, classes=classes, size=compose.size) if held_out else {}
+    meta = {"pretrained_steps": trainer.step}
+    save_student(folder / "student.safetensors", trainer.averaged, classes, meta=meta, kernel_dtype=torch.float16)
+    note = json.loads((folder / "pretrain.json").read_text(encoding="utf-8"))
+    write_json(folder / "pretrain.json", note | {"held_out": scores})
+
+
+def pretrain_loss(logits: Float[Tensor, "b k h w"], labels: Tensor, *, foreground_weight: float) -> Float[Tensor, ""]:
+    """Cross-entropy plus the soft Dice loss of the classes in the batch; 255 counts nowhere."""
+    known = labels != IGNORE
+    targets = labels.where(known, 0)
+    weights = torch.where(targets > 0, foreground_weight, 1.0) * known
+    entropy = F.cross_entropy(logits, targets, reduction="none")
+    entropy = (entropy * weights).sum() / weights.sum().clamp(min=1)
+    probabilities = logits.softmax(1) * known[:, None]
+    truth = F.one_hot(targets, logits.shape[1]).permute(0, 3, 1, 2) * known[:, None]
+    overlap = (probabilities * truth).sum((0, 2, 3))
+    sizes = probabilities.sum((0, 2, 3)) + truth.sum((0, 2, 3))
+    present = truth.sum((0, 2, 3)) > 0
+    present[0] = False
+    dice = (1 - 2 * overlap / sizes.clamp(min=1))[present]
+    return entropy + (dice.mean() if dice.numel() else 0.0)
+
+
+def jitter_colours(images: Float[Tensor, "b 3 h w"], *, rng: torch.Generator) -> Float[Tensor, "b 3 h w"]:
+    """Images with random brightness, contrast, colour cast, saturation, blur and noise, each its own."""
+    num = images.shape[0]
+
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return torch.empty(num, channels, 1, 1, device=images.device).uniform_(low, high, generator=rng)
+
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * draw(0.3, 1.5)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * draw(0.6, 1.4) + draw(-0.15, 0.15)
+    images = images * draw(0.85, 1.15, 3)
+    blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    images = torch.lerp(images, blurred, draw(-0.5, 1.0))
+    noise = torch.empty_like(images).normal_(generator=rng)
+    return (images + noise * draw(0, 0.04)).clamp(0, 1)
+
+
+@torch.inference_mode()
+def score_stills(net: nn.Module, stills: Sequence[Still], *, classes: Sequence[str], size: int) -> dict[str, Any]:
+    """Pooled IoU against the labels of stills that were not trained on, at a longest side of `size`."""
+    first = next(net.parameters())
+    score = SegmentationScore(classes)
+    for still in stills:
+        image, labels = still.read()
+        scale = size / max(labels.shape)
+        wh = (max(32, round(labels.shape[1] * scale)), max(32, round(labels.shape[0] * scale)))
+        pixels = torch.from_numpy(cv2.resize(image, wh, interpolation=cv2.INTER_AREA)).to(first.device)
+        logits = net(pixels.permute(2, 0, 1)[None].float() / 255)
+        predicted = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+        score.add(predicted, cv2.resize(labels, wh, interpolation=cv2.INTER_NEAREST))
+    return {"images": len(stills), "miou_pooled": score.pooled, "iou_per_class": score.per_class}
+
+
+def _batches(
+    stills: Sequence[Still], compose: ComposeConfig, training: TrainConfig, config: PretrainConfig, *, first_step: int
+) -> Iterator[list[Tensor]]:
+    """Batches from `first_step` on: their content depends on seed and number alone."""
+    num_samples = training.steps * training.batch_size
+    samples = ComposedStills(stills, compose, num_samples=num_samples, seed=config.seed)
+    order = range(first_step * training.batch_size, num_samples)
+    loader = DataLoader(
+        samples,
+        batch_size=training.batch_size,
+        sampler=order,
+        num_workers=config.num_workers,
+        persistent_workers=config.num_workers > 0,
+        worker_init_fn=_one_thread,
+        prefetch_factor=4 if config.num_workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return itertools.islice(iter(loader), training.steps - first_step)
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)  # workers are processes already
+
+
+def _sign(folder: Path, config: Any, compose: Any, training: Any, num_stills: int) -> None:
+    note = {
+        "pretrain": to_dict(config),
+        "compose": to_dict(compose),
+        "training": to_dict(training),
+        "images": num_stills,
+    }
+    path = folder / "pretrain.json"
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if {key: kept.get(key) for key in note} != note:
+            raise UsageError(f"{folder}: holds a training with other settings; choose another folder or delete it")
+        return
+    write_json(path, note)

@@ -1,0 +1,211 @@
+"""A stream from its first frame to its folder: distillation, scores, outputs, checkpoints, resume."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from narrowcast.core import checkpoint
+from narrowcast.core.errors import ConfigError
+from narrowcast.core.frames import Frame
+from narrowcast.core.runs import RunFolder
+from narrowcast.core.runtime import seed_everything
+from narrowcast.metrics.segmentation import SegmentationScore
+from narrowcast.models.student import AnyStudent, save_student
+from narrowcast.models.teacher import Teacher
+from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
+from narrowcast.stream.outputs import Outputs, make_outputs
+from narrowcast.stream.report import write_report
+from narrowcast.stream.summary import Costs, summarise
+from narrowcast.video.prefetch import prefetch
+from narrowcast.video.source import FrameSource
+
+CHECKPOINT, STUDENT = "checkpoint.safetensors", "student.safetensors"
+DEFAULT_FPS = Fraction(25)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """All that decides what a run does; it is written to `run.json`, and a resumed run must have the same.
+
+    Attributes:
+        source, teacher, classes, student: as given, for the record.
+        distill: the algorithm.
+        size_wh: the student's working size, or None for the frames' own.
+        score_every: score every N-th frame against the scoring teacher, outside the cost; 0 scores teacher frames only.
+        outputs: kinds of `stream.outputs`.
+        checkpoint_every: frames between checkpoints; a kill loses no more than these.
+    """
+
+    source: str
+    teacher: str
+    classes: str = "all"
+    student: str = "pretrained"
+    distill: DistillConfig = field(default_factory=lambda: DEFAULT)
+    size_wh: tuple[int, int] | None = None
+    score_every: int = 0
+    outputs: tuple[str, ...] = ("overlay",)
+    checkpoint_every: int = 250
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size_wh is not None and min(self.size_wh) < 32:
+            raise ConfigError(f"--size {self.size_wh[0]}x{self.size_wh[1]}: both sides must be at least 32 pixels")
+        if self.score_every < 0 or self.checkpoint_every < 1:
+            raise ConfigError("score_every must not be negative, checkpoint_every must be positive")
+
+
+def next_frame(folder: Path) -> int:
+    """The frame that a run in `folder` goes on with; 0 where there is no checkpoint."""
+    path = folder / CHECKPOINT
+    return checkpoint.load(path)[1]["next_frame"] if path.exists() else 0
+
+
+def run_stream(
+    source: FrameSource,
+    student: AnyStudent,
+    teacher: Teacher,
+    *,
+    config: RunConfig,
+    folder: RunFolder,
+    device: torch.device,
+    scorer: Teacher | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[StreamReport]:
+    """Run a stream into `folder`, a report a frame; where the folder has a checkpoint, from there on.
+
+    Args:
+        source: must begin at `next_frame(folder.path)`.
+        student: over the teacher's classes; changed in place.
+        scorer: labels the frames that `score_every` asks for; the teacher itself unless given.
+        should_stop: asked after every frame; when it says yes the run ends as it would at the end of the source.
+
+    Raises:
+        NarrowcastError: what the source, the teacher or the disk raises; the last checkpoint stays good.
+    """
+    seed_everything(config.seed)
+    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device)
+    run = _Run(distiller, SegmentationScores(teacher.classes), Costs(), folder)
+    first = run.resume()
+    outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
+    folder.keep_reports(before_frame=first)
+    outputs.rewind(first)
+    was_stopped = False
+    with outputs, prefetch(source) as frames:
+        for frame in frames:
+            yield run.step(frame, config, scorer or teacher, outputs)
+            if run.next_frame % config.checkpoint_every == 0:
+                outputs.checkpoint()
+                run.save()
+            if should_stop():
+                was_stopped = True
+                break
+        run.finish(source, outputs, was_stopped=was_stopped)
+
+
+@final
+class SegmentationScores:
+    """The three scores of a run: predictions, predictions on frames without the teacher, and outputs."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.predictions, self.without_teacher, self.outputs = (SegmentationScore(classes) for _ in range(3))
+
+    def add(self, report: StreamReport, labels: Any) -> float:
+        """Score one frame; the mean IoU of its prediction."""
+        if report.teacher_labels is None:
+            self.without_teacher.add(report.prediction, labels)
+        self.outputs.add(report.labels, labels)
+        return self.predictions.add(report.prediction, labels)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name).to_json() for name in ("predictions", "without_teacher", "outputs")}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Bring back what `to_json` gave."""
+        for name, values in state.items():
+            setattr(self, name, SegmentationScore.from_json(values))
+
+
+@final
+class _Run:
+    """What a checkpoint must hold, and how a frame moves it on."""
+
+    def __init__(self, distiller: Distiller, scores: SegmentationScores, costs: Costs, folder: RunFolder) -> None:
+        self.distiller, self.scores, self.costs, self.folder = distiller, scores, costs, folder
+        self.next_frame = 0
+        self._clock = time.perf_counter()
+
+    def step(self, frame: Frame, config: RunConfig, scorer: Teacher, outputs: Outputs) -> StreamReport:
+        """Distil one frame, score it, write it down."""
+        report = self.distiller.step(frame)
+        line = report.to_json()
+        labels = self._labels_to_score(frame, report, config.score_every, scorer)
+        if labels is not None:
+            line["miou"] = round(self.scores.add(report, labels), 6)
+        outputs.write(frame, report)
+        self.folder.append(line)
+        self.next_frame = frame.index + 1
+        return report
+
+    def _labels_to_score(self, frame: Frame, report: StreamReport, score_every: int, scorer: Teacher) -> Any:
+        """Labels for this frame, if it is to be scored; what asking for them takes is not counted as cost."""
+        if not score_every:
+            return report.teacher_labels
+        if frame.index % score_every:
+            return None
+        if report.teacher_labels is not None and scorer is self.distiller.teacher:
+            return report.teacher_labels
+        started = time.perf_counter()
+        labels = score_labels(report, scorer(frame.image_rgb, frame_index=frame.index).labels)
+        self._clock += time.perf_counter() - started
+        return labels
+
+    def save(self) -> None:
+        """Write the checkpoint; from here on nothing before it can be lost."""
+        self.folder.flush()
+        self._count_time()
+        tensors, values = self.distiller.state()
+        meta = {
+            "next_frame": self.next_frame,
+            "distiller": values,
+            "scores": self.scores.to_json(),
+            "total_s": self.costs.total_s,
+        }
+        checkpoint.save(self.folder.path / CHECKPOINT, tensors, meta=meta)
+
+    def resume(self) -> int:
+        """Continue from the folder's checkpoint; the frame to go on with."""
+        path = self.folder.path / CHECKPOINT
+        if path.exists():
+            tensors, meta = checkpoint.load(path)
+            self.distiller.load_state(tensors, meta["distiller"], source=str(path))
+            self.scores.load(meta["scores"])
+            self.costs.total_s, self.next_frame = meta["total_s"], meta["next_frame"]
+        self._clock = time.perf_counter()
+        return self.next_frame
+
+    def finish(self, source: FrameSource, outputs: Outputs, *, was_stopped: bool) -> None:
+        """The end of a run: checkpoint, video, student, summary, report."""
+        outputs.checkpoint()
+        self._count_time()
+        self.save()
+        outputs.finish()
+        net, classes = self.distiller.learner.net, self.distiller.teacher.classes
+        save_student(self.folder.path / STUDENT, net, classes, meta={"frames": self.next_frame})  # type: ignore[arg-type]
+        summary = summarise(self.folder, self.scores, self.costs, self.distiller)
+        ending = {
+            "status": "interrupted" if was_stopped else "finished",
+            "source_truncated": source.truncated,
+            "source_damaged": source.damaged,
+        }
+        self.folder.write_summary(ending | summary)
+        write_report(self.folder.path)
+
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        self.costs.total_s += now - self._clock
+        self._clock = now

@@ -1,0 +1,105 @@
+"""Opening a video file or address with PyAV, and every way in which that fails as one line.
+
+libav's own messages stay silent: PyAV turns them off when it is imported, and nothing here turns them on.
+"""
+
+import re
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from narrowcast.core.errors import SourceError
+
+TIMEOUT_S = 10.0  # ours: for an answer, and again for each read
+MAX_FPS = 1000  # ours: a rate above is a time base that a file without a rate let through
+_TIMEOUT_US = str(int(TIMEOUT_S * 1e6))
+_NETWORK_OPTIONS = {
+    "rtsp": {"rtsp_transport": "tcp", "timeout": _TIMEOUT_US},  # over UDP a lost packet smears the picture
+    "rtsps": {"rtsp_transport": "tcp", "timeout": _TIMEOUT_US},
+    "http": {"timeout": _TIMEOUT_US},
+    "https": {"timeout": _TIMEOUT_US},
+}
+NETWORK_SCHEMES = tuple(_NETWORK_OPTIONS)
+_TEXT_FORMATS = {"tty"}  # libav would draw a text file as a video of letters
+
+
+def scheme_of(spec: str) -> str:
+    """The scheme of an address in lower case, or the empty string for a path.
+
+    >>> scheme_of("RTSP://camera/1"), scheme_of("a/b.mp4"), scheme_of("C:/clip.mp4")
+    ('rtsp', '', '')
+    """
+    head, separator, _ = spec.partition("://")
+    return head.lower() if separator else ""
+
+
+def without_password(spec: str) -> str:
+    """The address without its user and password, for messages and for `run.json`.
+
+    >>> without_password("rtsp://admin:hunter2@10.0.0.7/main")
+    'rtsp://10.0.0.7/main'
+    """
+    return re.sub(r"://[^/@]*@", "://", spec)
+
+
+def open_container(spec: str) -> InputContainer:
+    """The opened container of a file or address.
+
+    Raises:
+        SourceError: it is missing, empty, unreachable or not a video.
+    """
+    scheme, name = scheme_of(spec), without_password(spec)
+    if not scheme:
+        _check_file(Path(spec))
+    began_s = time.monotonic()
+    try:
+        if not scheme:
+            return av.open(spec)
+        return av.open(spec, options=_NETWORK_OPTIONS[scheme], timeout=TIMEOUT_S)
+    except (FFmpegError, OSError) as error:
+        # An interrupted wait is reported as whatever was being done; the clock knows better.
+        is_late = scheme != "" and time.monotonic() - began_s >= TIMEOUT_S
+        raise SourceError(f"{name}: {f'no answer within {TIMEOUT_S:g} s' if is_late else _why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, (InvalidDataError, EOFError)):
+        return "not a video that can be read, or cut off before its index"
+    return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty")
+
+
+def video_stream(container: InputContainer, *, name: str) -> VideoStream:
+    """The first stream of moving pictures; the cover of an audio file is not one.
+
+    Raises:
+        SourceError: there is none.
+    """
+    if container.format.name in _TEXT_FORMATS:
+        raise SourceError(f"{name}: not a video but a text file")
+    covers = Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise SourceError(f"{name}: has no video, only {' and '.join(kinds) or 'nothing'}")
+    return streams[0]
+
+
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Frames a second as the file states or libav estimates; None where neither is a rate that a camera has."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate is not None and 0 < rate <= MAX_FPS:
+            return rate
+    return None
