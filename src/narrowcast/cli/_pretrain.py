@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import typer
 
 from narrowcast.cli._progress import Progress
@@ -15,7 +16,9 @@ from narrowcast.data.stills import ComposeConfig
 from narrowcast.data.tags import no_tags, read_tags
 from narrowcast.models.efficientnet_lite import load_imagenet_weights
 from narrowcast.models.lite_segmenter import LiteSegmenter
-from narrowcast.models.student import AnyStudent, build_student
+from narrowcast.models.load_teacher import load_teacher
+from narrowcast.models.pretrained import fresh_student
+from narrowcast.models.student import AnyStudent, load_student
 from narrowcast.stream.labelling import find_images, label_images, read_note
 from narrowcast.stream.pretrain import PretrainConfig, collect, pretrain
 
@@ -44,7 +47,7 @@ def run(
     where = pick_device(device)
     found = find_images(images)
     if teacher is not None:
-        _label(found, teacher, labels, device)
+        _label(found, teacher, labels, where)
     _, classes = read_note(labels)
     stills = collect(found, labels, read_tags(tags, classes) if tags else no_tags(classes))
     seed_everything(configs["pretrain"].seed)
@@ -84,20 +87,19 @@ def build(student: str, num_classes: int) -> tuple[AnyStudent, list[dict[str, An
         own = {id(parameter) for parameter in trunk}
         rest = [parameter for parameter in net.parameters() if id(parameter) not in own]
         return net, [{"params": trunk, "scale": TRUNK_SCALE}, {"params": rest}]
-    configs = {
-        "jitnet": {"architecture": "jitnet", "num_classes": num_classes, "min_head_channels": 32},
-        "mobilenetv2": {"architecture": "mobilenetv2", "num_classes": num_classes},
-    }
-    if student not in configs:
-        raise UsageError(f"--student {student}: expected jitnet, mobilenetv2 or lite-segmenter")
-    net = build_student(configs[student])
+    if student.endswith(".safetensors"):
+        net, known, _ = load_student(Path(student))
+        if len(known) != num_classes:
+            raise UsageError(f"--student {student}: has {len(known)} classes, the labels have {num_classes}")
+    elif student in ("jitnet", "mobilenetv2"):
+        net = fresh_student(student, num_classes)
+    else:
+        raise UsageError(f"--student {student}: expected jitnet, mobilenetv2, lite-segmenter or a .safetensors file")
     return net, [{"params": list(net.parameters())}]
 
 
-def _label(found: list[tuple[Path, Path]], teacher: str, labels: Path, device: str) -> None:
-    from narrowcast.models.load_teacher import load_teacher
-
-    loaded = load_teacher(teacher, device=device)
+def _label(found: list[tuple[Path, Path]], teacher: str, labels: Path, device: torch.device) -> None:
+    loaded = load_teacher(teacher, device=device, num_threads=torch.get_num_threads())
     unreadable = []
     with Progress("label") as progress:
         for report in label_images(found, loaded, teacher_name=teacher, cache=labels):

@@ -23,6 +23,10 @@ class Progress:
         if self._is_terminal and self._width:
             print(file=sys.stderr)
 
+    def rate(self, done: int) -> float:
+        """Per second since the first call of `show`."""
+        return (done - self._first) / max(time.monotonic() - self._started, 1e-9)
+
     def show(self, done: int, total: int | None, text: str, rate: float | None = None) -> None:
         """Draw where things stand; `rate` (per second) is measured from the first call where it is not given."""
         now = time.monotonic()
@@ -32,7 +36,7 @@ class Progress:
         if now - self._shown < (0.2 if self._is_terminal else 10.0) and not is_last:
             return
         self._shown = now
-        measured = rate or (done - self._first) / max(now - self._started, 1e-9)
+        measured = rate or self.rate(done)
         parts = [f"{self.label}  {done}" + (f"/{total}  {100 * done / total:.0f}%" if total else ""), text]
         if total and measured > 0 and not is_last:
             parts.append(f"ETA {_clock((total - done) / measured)}")

@@ -1,7 +1,6 @@
 """`narrowcast`: the nouns, and how errors become one line and an exit code."""
 
 import logging
-import os
 import sys
 from typing import Annotated
 
@@ -16,6 +15,7 @@ app = typer.Typer(
     help="Small vision models that are ready for what is in front of them.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,7 +38,6 @@ def options(
 ) -> None:
     """Small vision models that are ready for what is in front of them."""
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def main() -> None:

@@ -5,7 +5,76 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="A small student that keeps learning a video from an expensive teacher.", no_args_is_help=True)
+app = typer.Typer(
+    help="A small student that keeps learning a video from an expensive teacher.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Recipe = Annotated[Path | None, typer.Option("--config", help="TOML recipe with the sections of docs/.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting of a recipe: schedule.max_stride=32.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="Video file, folder of images, glob, URL, rtsp:// or webcam:0.")],
+    teacher: Annotated[str, typer.Option(help="Name, path of a TOML card, folder of label PNGs or module:function.")],
+    out: Annotated[Path, typer.Option(help="The run's folder: video, report, numbers, adapted student.")],
+    classes: Annotated[
+        str, typer.Option(help="person,car+bus=auto keeps, merges, drops the rest; or lvs, all.")
+    ] = "all",
+    accuracy: Annotated[float | None, typer.Option(help="Mean IoU that is enough, in (0, 1). [default: 0.8]")] = None,
+    method: Annotated[str, typer.Option(help="default, or thesis: Algorithm 1 as printed.")] = "default",
+    student: Annotated[
+        str, typer.Option(help="pretrained, jitnet, mobilenetv2 or a .safetensors file.")
+    ] = "pretrained",
+    size: Annotated[
+        str | None, typer.Option(help="The student's working size, WIDTHxHEIGHT; default: the frames'.")
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(help="overlay, side-by-side, png, rle, none; may be given again. [default: overlay]"),
+    ] = None,
+    score_every: Annotated[int, typer.Option(help="Score every N-th frame with the teacher, outside the cost.")] = 0,
+    score_with: Annotated[
+        str | None, typer.Option(help="Another teacher to score with, such as a folder of labels.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same run on the same CPU.")] = 0,
+    device: Device = "auto",
+    config: Recipe = None,
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Label every frame of a video with a student that learns from a teacher while it plays.
+
+    Example: narrowcast stream run city.mp4 --teacher maskrcnn --classes person,car+bus+truck=auto --out runs/city
+    """
+    from narrowcast.cli import _run
+
+    request = _run.RunRequest(
+        source=source,
+        teacher=teacher,
+        classes=classes,
+        accuracy=accuracy,
+        out=out,
+        method=method,
+        student=student,
+        size=size,
+        score_every=score_every,
+        score_with=score_with,
+        max_frames=max_frames,
+        outputs=output or ["overlay"],
+        resume=resume,
+        seed=seed,
+        device=device,
+        recipe=config,
+        settings=set_ or [],
+    )
+    _run.run(request, as_json=json)
 
 
 @app.command()
@@ -14,14 +83,16 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the result; training goes on from it.")],
     labels: Annotated[Path, typer.Option(help="Folder that keeps the teacher's labels, made once.")],
     teacher: Annotated[
-        str | None, typer.Option(help="A teacher's name or card. Without it the labels must be there already.")
+        str | None, typer.Option(help="As in stream run. Without it the labels must be there already.")
     ] = None,
-    student: Annotated[str, typer.Option(help="jitnet, mobilenetv2 or lite-segmenter.")] = "jitnet",
+    student: Annotated[
+        str, typer.Option(help="jitnet, mobilenetv2, lite-segmenter or a .safetensors file to go on from.")
+    ] = "jitnet",
     tags: Annotated[Path | None, typer.Option(help="TOML rules: what images' names say of their pixels.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML recipe: [pretrain], [compose], [training].")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="One setting: training.steps=2000.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    config: Recipe = None,
+    set_: Settings = None,
+    device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Distil a teacher on still images into a student that streams can start from.
 

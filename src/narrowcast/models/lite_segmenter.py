@@ -1,4 +1,4 @@
-"""The embedded teacher's network: EfficientNet-Lite0 at stride 16 under a small decoder (ours, see docs/model-card.md)."""
+"""The embedded teacher's network: EfficientNet-Lite0 at stride 16 under a small decoder (ours; docs/model-card.md)."""
 
 from typing import Any, ClassVar, final
 

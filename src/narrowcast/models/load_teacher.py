@@ -52,7 +52,7 @@ def load_teacher(
 def _refuse(without_effect: Iterable[str], spec: str) -> None:
     """A setting that has no effect is an error."""
     for name in sorted(without_effect):
-        raise UsageError(f"--{name.replace('_', '-')} has no effect on the teacher '{spec}'; remove it")
+        raise UsageError(f"teacher.{name} has no effect on the teacher '{spec}'; remove it")
 
 
 def _suggestion(spec: str) -> str:

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from importlib import resources
 
-from narrowcast.core.errors import ClassNameError, WeightsError
-from narrowcast.models.classes import ClassMap
+from torch import nn
+
+from narrowcast.core.errors import UsageError, WeightsError
+from narrowcast.models.classes import ClassMap, canonical
 from narrowcast.models.jitnet import take_rows
-from narrowcast.models.student import AnyStudent, load_student
+from narrowcast.models.student import AnyStudent, build_student, load_student
 
 STUDENT, EMBEDDED_TEACHER = "jitnet-voc.safetensors", "embedded-teacher.safetensors"
+UNKNOWN_MARGIN = 1.0  # logits; ours: how far a class that has yet to be learned starts below the background
 
 
 def load_shipped(name: str) -> tuple[AnyStudent, tuple[str, ...]]:
@@ -31,23 +34,22 @@ def student_for(net: AnyStudent, known: Sequence[str], class_map: ClassMap) -> A
     A merged class begins with the mean of its members' rows. A class that `net` does not know begins with the
     background's row, a little lower: it has to be learned, and until then is not predicted.
     """
-    rows: list[list[int]] = [[0]]
-    for group in class_map.members[1:]:
-        members = [ix for member in group for ix in _find(member, known)]
-        rows.append(members or [0])
-    chosen = take_rows(net, rows)
-    _lower_unknown(chosen, [ix for ix, row in enumerate(rows) if ix and row == [0]])
+    index = {canonical(name): ix for ix, name in enumerate(known)}
+    rows = [[0]] + [
+        [index[canonical(name)] for name in group if canonical(name) in index] for group in class_map.members[1:]
+    ]
+    classifier = getattr(net, "classifier", None)
+    if not isinstance(classifier, nn.Conv2d):
+        raise UsageError(f"a {net.architecture} network cannot be a stream's student; use jitnet or mobilenetv2")
+    chosen = take_rows(net, [row or [0] for row in rows])
+    bias = chosen.classifier.bias  # type: ignore[union-attr]
+    for ix, row in enumerate(rows):
+        if not row:
+            bias.data[ix] -= UNKNOWN_MARGIN  # type: ignore[union-attr, index]
     return chosen
 
 
-def _find(member: str, known: Sequence[str]) -> list[int]:
-    from narrowcast.models.classes import canonical
-
-    names = [canonical(name) for name in known]
-    return [names.index(canonical(member))] if canonical(member) in names else []
-
-
-def _lower_unknown(net: AnyStudent, classes: Sequence[int]) -> None:
-    bias = net.classifier.bias  # type: ignore[union-attr]
-    for ix in classes:
-        bias.data[ix] -= 1.0
+def fresh_student(name: str, num_classes: int) -> AnyStudent:
+    """A student with random weights: "jitnet" as it ships (at least 32 channels in the head) or "mobilenetv2"."""
+    own = {"jitnet": {"min_head_channels": 32}, "mobilenetv2": {}}
+    return build_student({"architecture": name, "num_classes": num_classes, **own[name]})

@@ -116,7 +116,11 @@ class RunLengths:
         self.path, self.classes = folder / "labels.jsonl", list(classes)
 
     def write(self, frame: Frame, report: StreamReport) -> None:
-        record = {"frame": frame.index, "time_s": float(frame.time_s), **encode_rle(at_frame_size(frame, report.labels))}
+        record = {
+            "frame": frame.index,
+            "time_s": float(frame.time_s),
+            **encode_rle(at_frame_size(frame, report.labels)),
+        }
         try:
             with self.path.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(record, separators=(",", ":")) + "\n")
@@ -160,9 +164,7 @@ class SamplePictures:
             return
         is_spaced = self._seen % self._every == 0
         self._seen += 1
-        is_bad = report.accuracy is not None and (
-            len(self._worst) < MAX_WORST or report.accuracy < max(self._worst)[0]
-        )
+        is_bad = report.accuracy is not None and (len(self._worst) < MAX_WORST or report.accuracy < max(self._worst)[0])
         if not (is_spaced or is_bad):
             return
         self._save(frame, report)

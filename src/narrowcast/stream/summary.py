@@ -22,9 +22,7 @@ class Costs:
     total_s: float = 0.0
 
 
-def summarise(
-    folder: RunFolder, scores: "SegmentationScores", costs: Costs, distiller: Distiller
-) -> dict[str, Any]:
+def summarise(folder: RunFolder, scores: "SegmentationScores", costs: Costs, distiller: Distiller) -> dict[str, Any]:
     """What `summary.json` holds; a number that cannot be known is None.
 
     `speedup` is the teacher's median time × frames over `total_s`. `total_s` counts decoding, drawing and writing too,

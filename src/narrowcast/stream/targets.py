@@ -28,9 +28,7 @@ def component_boxes(labels: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "n 
     return np.array(found, np.float32).reshape(-1, 4)
 
 
-def pixel_weights(
-    labels: UInt8[np.ndarray, "h w"], boxes_xyxy: Float32[np.ndarray, "n 4"]
-) -> UInt8[np.ndarray, "h w"]:
+def pixel_weights(labels: UInt8[np.ndarray, "h w"], boxes_xyxy: Float32[np.ndarray, "n 4"]) -> UInt8[np.ndarray, "h w"]:
     """5 inside every dilated box, 1 outside, 0 where the teacher does not know."""
     height, width = labels.shape
     weights = np.ones((height, width), np.uint8)

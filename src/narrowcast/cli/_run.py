@@ -1,0 +1,230 @@
+"""What `narrowcast stream run` does, apart from parsing."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from narrowcast.cli._progress import Progress
+from narrowcast.core.config import from_dict, read_recipe, to_dict
+from narrowcast.core.errors import UsageError, did_you_mean
+from narrowcast.core.runs import SUMMARY, RunFolder
+from narrowcast.core.runtime import describe, pick_device, seed_everything
+from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
+from narrowcast.models.load_teacher import load_teacher
+from narrowcast.models.pretrained import STUDENT, fresh_student, load_shipped, student_for
+from narrowcast.models.student import AnyStudent, load_student
+from narrowcast.models.teacher import Teacher
+from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, with_accuracy
+from narrowcast.stream.run import RunConfig, next_frame, run_stream
+from narrowcast.video.source import FrameSource, open_source
+
+SECTIONS = ("schedule", "learner", "distill", "teacher", "run")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig:
+    """What a recipe's [teacher] may say; None: the teacher's own default.
+
+    Attributes:
+        confidence: least score of an instance to be believed.
+        max_side: longest side in pixels that the teacher's network sees.
+    """
+
+    confidence: float | None = None
+    max_side: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """The command line of `stream run`, as typed."""
+
+    source: str
+    teacher: str
+    classes: str
+    accuracy: float | None
+    out: Path
+    method: str
+    student: str
+    size: str | None
+    score_every: int
+    score_with: str | None
+    max_frames: int | None
+    outputs: list[str]
+    resume: bool
+    seed: int
+    device: str
+    recipe: Path | None
+    settings: list[str]
+
+
+def run(request: RunRequest, *, as_json: bool) -> None:
+    """Open everything that can be wrong before the folder is touched, then run, then say what came of it."""
+    sections = read_recipe(request.recipe, request.settings, known=SECTIONS)
+    config = _run_config(request, sections)
+    device = pick_device(request.device)
+    if request.score_with is not None and not request.score_every:
+        raise UsageError("--score-with has no effect without --score-every; add --score-every 1")
+    expert = _expert(request.teacher, sections.get("teacher", {}), device)
+    class_map = parse_classes(request.classes, expert.classes)
+    teacher = SelectedTeacher(expert, class_map)
+    scorer = _scorer(request.score_with, class_map, device)
+    seed_everything(request.seed)
+    student = _student(request.student, class_map)
+    start = next_frame(request.out) if request.resume else 0
+    with open_source(request.source, start_index=start, max_frames=_remaining(request.max_frames, start)) as source:
+        run_json = {"config": to_dict(config), "classes": list(teacher.classes), "environment": describe(device)}
+        with RunFolder.open(request.out, run_json, resume=request.resume) as folder, _stop_on_interrupt() as stop:
+            reports = run_stream(
+                source,
+                student,
+                teacher,
+                config=config,
+                folder=folder,
+                device=device,
+                scorer=scorer,
+                should_stop=lambda: stop.is_asked,
+            )
+            _show(reports, source, start)
+    _tell(request.out, as_json=as_json)
+
+
+def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RunConfig:
+    if request.method not in METHODS:
+        raise UsageError(f"--method {request.method}: expected {' or '.join(METHODS)}")
+    distill = _distill_config(METHODS[request.method], sections, request.seed)
+    if request.accuracy is not None:
+        distill = with_accuracy(distill, request.accuracy)
+    outputs = () if request.outputs == ["none"] else tuple(request.outputs)
+    values = {
+        "source": request.source,
+        "teacher": request.teacher,
+        "classes": request.classes,
+        "student": request.student,
+        "size_wh": _parse_size(request.size),
+        "score_every": request.score_every,
+        "outputs": outputs,
+        "seed": request.seed,
+    }
+    config = from_dict(RunConfig, values | sections.get("run", {}), where="[run]")
+    return replace(config, distill=distill)
+
+
+def _distill_config(base: DistillConfig, sections: dict[str, dict[str, Any]], seed: int) -> DistillConfig:
+    """`base` with the recipe's sections laid over it."""
+    values: dict[str, Any] = {"seed": seed} | sections.get("distill", {})
+    for name in ("schedule", "learner"):
+        part = getattr(base, name)
+        values[name] = from_dict(type(part), to_dict(part) | sections.get(name, {}), where=f"[{name}]")
+    flat = {name: value for name, value in to_dict(base).items() if name not in ("schedule", "learner")}
+    return from_dict(DistillConfig, flat | values, where="[distill]")
+
+
+def _expert(spec: str, settings: dict[str, Any], device: torch.device) -> Teacher:
+    wanted = from_dict(TeacherConfig, settings, where="[teacher]")
+    return load_teacher(
+        spec,
+        device=device,
+        num_threads=torch.get_num_threads(),
+        confidence=wanted.confidence,
+        max_side=wanted.max_side,
+    )
+
+
+def _scorer(spec: str | None, class_map: ClassMap, device: torch.device) -> Teacher | None:
+    if spec is None:
+        return None
+    return SelectedTeacher(load_teacher(spec, device=device, num_threads=torch.get_num_threads()), class_map)
+
+
+def _student(spec: str, class_map: ClassMap) -> AnyStudent:
+    """The shipped student, a fresh network by name, or a file that has the stream's classes or gives rows for them."""
+    if spec == "pretrained":
+        net, known = load_shipped(STUDENT)
+        return student_for(net, known, class_map)
+    if spec in ("jitnet", "mobilenetv2"):
+        return fresh_student(spec, len(class_map.classes))
+    if not spec.endswith(".safetensors"):
+        known = ("pretrained", "jitnet", "mobilenetv2")
+        raise UsageError(
+            f"--student {spec}: expected {', '.join(known)} or a .safetensors file{did_you_mean(spec, known)}"
+        )
+    net, known, _ = load_student(Path(spec))
+    return net if known == class_map.classes else student_for(net, known, class_map)
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise UsageError(f"--size {text}: expected WIDTHxHEIGHT in pixels, such as 640x360")
+    return int(width), int(height)
+
+
+def _remaining(max_frames: int | None, start: int) -> int | None:
+    """`--max-frames` counts from the beginning of the source, also when a run goes on in the middle."""
+    if max_frames is None or not start:
+        return max_frames
+    if max_frames <= start:
+        raise UsageError(f"--max-frames {max_frames}: the run has {start} frames already")
+    return max_frames - start
+
+
+class _Stop:
+    is_asked = False
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[_Stop]:
+    """Ctrl-C and SIGTERM ask for an end after the current frame; a second Ctrl-C ends at once."""
+    stop = _Stop()
+
+    def ask(number: int, _: Any) -> None:
+        if stop.is_asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.is_asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(reports: Iterator[StreamReport], source: FrameSource, start: int) -> None:
+    """Drain `reports` and keep the progress line."""
+    taught, last_accuracy = 0, None
+    with Progress("stream") as progress:
+        for done, report in enumerate(reports, start=1):
+            taught += report.teacher_ran
+            last_accuracy = report.accuracy if report.accuracy is not None else last_accuracy
+            accuracy = "" if last_accuracy is None else f"accuracy {last_accuracy:.2f}"
+            text = f"{progress.rate(start + done):.1f} fps  teacher {100 * taught / done:.1f}%  {accuracy}"
+            progress.show(report.frame + 1, source.num_frames, text)
+
+
+def _tell(out: Path, *, as_json: bool) -> None:
+    text = (out / SUMMARY).read_text(encoding="utf-8")
+    if as_json:
+        typer.echo(text, nl=False)
+        return
+    summary = json.loads(text)
+
+    def number(name: str, form: str) -> str:
+        return "–" if summary[name] is None else format(summary[name], form)
+
+    typer.echo(
+        f"{summary['status']}: {summary['frames']} frames, teacher on {summary['teacher_frames']}"
+        f" ({number('teacher_fraction', '.1%')}), {summary['updates']} updates\n"
+        f"mean IoU of predictions {number('miou_pooled', '.3f')} over {summary['scored_frames']} scored frames,"
+        f" {number('speedup', '.1f')} × the teacher's speed\n"
+        f"{out / 'report.html'}"
+    )
