@@ -127,6 +127,12 @@ def _embedded(**options: Any) -> Teacher:
     return EmbeddedTeacher(**options)
 
 
+def _embedded_tta(**options: Any) -> Teacher:
+    from narrowcast.models.embedded import VIEWS, EmbeddedTeacher
+
+    return EmbeddedTeacher(views=VIEWS, **options)
+
+
 def _maskrcnn(**options: Any) -> Teacher:
     from narrowcast.models.mask_rcnn import MaskRCNNTeacher
 
@@ -151,6 +157,7 @@ def _semantic(name: str) -> Callable[..., Teacher]:
 INSTANCES, PLAIN = {"confidence", "max_side"}, {"max_side"}  # options that have an effect
 NAMES: dict[str, tuple[Callable[..., Teacher], set[str]]] = {
     "embedded": (_embedded, PLAIN),
+    "embedded-tta": (_embedded_tta, PLAIN),
     "maskrcnn": (_maskrcnn, INSTANCES),
     "maskrcnn-v2": (_maskrcnn_v2, INSTANCES),
     **{name: (_semantic(name), PLAIN) for name in ("deeplabv3-mnv3", "deeplabv3-r50", "fcn-r50", "lraspp-mnv3")},

@@ -51,9 +51,9 @@ class MaskRCNNTeacher:
         weights: Path | None = None,
     ) -> None:
         if not 0 <= confidence < 1:
-            raise ConfigError(f"--confidence {confidence}: expected a value in [0, 1)")
+            raise ConfigError(f"teacher.confidence = {confidence}: expected a value in [0, 1)")
         if max_side < 32:
-            raise ConfigError(f"--max-side {max_side}: expected at least 32 pixels")
+            raise ConfigError(f"teacher.max_side = {max_side}: expected at least 32 pixels")
         path = weights or hub_weights.find_weights(WEIGHTS[version].url)
         network = build_network(version, confidence=confidence, max_side=max_side)
         hub_weights.load_weights(network, path)

@@ -69,7 +69,7 @@ class SemanticTeacher:
         if name not in NETWORKS:
             raise ConfigError(f"no segmenter is called '{name}'" + (did_you_mean(name, NETWORKS) or f": {[*NETWORKS]}"))
         if max_side < 32:
-            raise ConfigError(f"--max-side {max_side}: expected at least 32 pixels")
+            raise ConfigError(f"teacher.max_side = {max_side}: expected at least 32 pixels")
         published = NETWORKS[name]
         path = weights or hub_weights.find_weights(published.weights.url)
         network = published.build(weights=None, **published.arguments)

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from narrowcast.core.errors import ConfigError
-from narrowcast.core.frames import Frame
+from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
@@ -197,7 +197,7 @@ class Distiller:
         teacher_ms = _since_ms(started)
         started = time.perf_counter()
         sample = Sample(image, *targets(answer, (image.shape[1], image.shape[0])))
-        lesson = self._learn(sample, self._accuracy(prediction, sample.labels))
+        lesson = self._learn(sample, prediction)
         learning_ms = _since_ms(started)
         self.last_teacher_frame = frame.index
         timings = {"student": student_ms, "teacher": teacher_ms, "learning": learning_ms}
@@ -206,7 +206,7 @@ class Distiller:
         return StreamReport(
             frame.index,
             float(frame.time_s),
-            labels=sample.labels if self.config.outputs_teacher else lesson.prediction,
+            labels=_known(sample.labels, prediction) if self.config.outputs_teacher else lesson.prediction,
             prediction=prediction,
             teacher_labels=sample.labels,
             stride=self.stride,
@@ -217,10 +217,13 @@ class Distiller:
             timings_ms=timings,
         )
 
-    def _learn(self, sample: Sample, accuracy_before: float) -> "_Lesson":
+    def _learn(self, sample: Sample, prediction: UInt8[np.ndarray, "h w"]) -> "_Lesson":
         """Lines 6 to 17: gradient steps until the student is good on this frame, or as often as it may; the stride."""
         schedule = self.config.schedule
-        lesson = _Lesson(accuracy_before)
+        lesson = _Lesson(prediction, self._accuracy(prediction, sample.labels))
+        if not sample.weights.any():  # the teacher knows nothing of this frame: nothing to learn, and no reason to wait
+            self.stride = schedule.min_stride
+            return lesson
         while True:
             started = time.perf_counter()
             attempt = self.learner.attempt(sample)
@@ -253,6 +256,7 @@ class Distiller:
         return tensors, {
             "stride": self.stride,
             "last_teacher_frame": self.last_teacher_frame,
+            "frame_size_wh": self.frame_size_wh,
             "replay": self.replay.state(),
         }
 
@@ -261,18 +265,26 @@ class Distiller:
         self.learner.load_state(tensors, source=source)
         self.replay.load(tensors, values["replay"])
         self.stride, self.last_teacher_frame = values["stride"], values["last_teacher_frame"]
+        width_height = values["frame_size_wh"]
+        self.frame_size_wh = None if width_height is None else (width_height[0], width_height[1])
 
 
 @dataclass(slots=True)
 class _Lesson:
     """What learning one frame did; filled in while it goes on."""
 
+    prediction: UInt8[np.ndarray, "h w"]
     accuracy_before: float
-    accuracy_after: float = 0.0
+    accuracy_after: float | None = None
     updates: int = 0
     update_ms: float = 0.0
     loss: float | None = None
-    prediction: UInt8[np.ndarray, "h w"] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+
+
+def _known(labels: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """The teacher's labels, with the student's where the teacher does not know: outputs have no unknown pixels."""
+    unknown = labels == IGNORE
+    return np.where(unknown, prediction, labels) if unknown.any() else labels
 
 
 def with_accuracy(config: DistillConfig, accuracy: float) -> DistillConfig:

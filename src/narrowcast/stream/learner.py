@@ -1,5 +1,6 @@
 """A student and its optimiser: predicts a frame, learns a frame, and nothing else."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
@@ -12,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from narrowcast.core import checkpoint
-from narrowcast.core.errors import ConfigError
+from narrowcast.core.errors import ConfigError, NarrowcastError
 from narrowcast.core.runtime import compute_dtype
 from narrowcast.stream.loss import pixel_loss
 
@@ -21,7 +22,7 @@ Labels = UInt8[np.ndarray, "h w"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnerConfig:
-    """How a student learns; the defaults are ours (benchmarks/stream), `THESIS_LEARNER` is section 2.2.2.
+    """How a student learns; the defaults are ours (benchmarks/stream.py).
 
     Attributes:
         optimizer: "adam", or "sgd" with `momentum`. Momenta outlive a frame; the thesis does not say.
@@ -92,7 +93,19 @@ class Learner:
             if part in parts:
                 parts[part][key] = value
         checkpoint.load_into(self.net, parts["net"], source=source)
-        checkpoint.load_optimizer(self.optimizer, parts["optimizer"])
+        checkpoint.load_optimizer(self.optimizer, self._laid_out(parts["optimizer"]))
+
+    def _laid_out(self, momenta: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Optimiser state in the memory order of its parameters: fused steps walk through both as they lie in memory.
+
+        A file holds them in the plain order; channels_last parameters would be moved by each other's momenta.
+        """
+        parameters = self.optimizer.param_groups[0]["params"]
+        owners = {name: parameters[int(name.partition(".")[0])] for name in momenta}
+        return {
+            name: torch.empty_like(owners[name]).copy_(value) if value.shape == owners[name].shape else value
+            for name, value in momenta.items()
+        }
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -122,12 +135,18 @@ class Attempt:
         return most_probable(self.logits.detach(), self.logits.shape[-2:])
 
     def step(self) -> float:
-        """Take the gradient step; the loss before it."""
+        """Take the gradient step; the loss before it.
+
+        Raises:
+            NarrowcastError: the loss is not finite; the weights stay as they were.
+        """
         loss = pixel_loss(self.logits, self.labels, self.weights)
+        if not math.isfinite(value := loss.item()):
+            raise NarrowcastError("the student's loss is not finite any more; try a lower learner.learning_rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return value
 
 
 def upsample(coarse: Float[Tensor, "b k h w"], size_hw: tuple[int, ...]) -> Float[Tensor, "b k H W"]:
@@ -135,7 +154,7 @@ def upsample(coarse: Float[Tensor, "b k h w"], size_hw: tuple[int, ...]) -> Floa
     return F.interpolate(coarse, size=tuple(size_hw), mode="bilinear", align_corners=True)
 
 
-def most_probable(coarse: Float[Tensor, "1 k h w"], size_hw: tuple[int, ...]) -> Labels:
+def most_probable(coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...]) -> Labels:
     """The arg max over classes of coarse logits brought to `size_hw`.
 
     Plane by plane: torch.argmax over the class axis costs as much as the network at full size (recounted).

@@ -1,6 +1,7 @@
 """What a run writes frame by frame beside its reports: the labelled video, label files, sample pictures."""
 
 import json
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,10 @@ from narrowcast.core.frames import Frame
 from narrowcast.stream.distill import StreamReport
 from narrowcast.video.labels import encode_rle, write_label_png
 from narrowcast.video.overlay import draw_caption, draw_legend, overlay, side_by_side
+from narrowcast.video.source import open_source
 from narrowcast.video.writer import VideoWriter, concat
+
+log = logging.getLogger(__name__)
 
 KINDS = ("overlay", "side-by-side", "png", "rle")
 MAX_SPACED, MAX_WORST, SAMPLE_WIDTH = 8, 4, 640
@@ -43,40 +47,57 @@ class Output(Protocol):
 
 @final
 class LabelledVideo:
-    """`labelled.mp4`, written in parts that each begin at a checkpoint, so that a kill loses one part at most."""
+    """`labelled.mp4`, written in parts that each begin at a checkpoint, so that a kill loses one part at most.
+
+    All of it has the size of the run's first frame, whatever comes later: parts of several sizes do not join.
+    """
 
     def __init__(self, folder: Path, classes: Sequence[str], *, fps: Fraction, is_side_by_side: bool) -> None:
         self.folder, self.classes, self.fps, self.is_side_by_side = folder / "parts", classes, fps, is_side_by_side
         self.path = folder / "labelled.mp4"
+        self._size_wh: tuple[int, int] | None = None
         self._writer: VideoWriter | None = None
         self._teacher_view: UInt8[np.ndarray, "h w 3"] | None = None
 
     def write(self, frame: Frame, report: StreamReport) -> None:
+        drawn = self._draw(frame, report)
         if self._writer is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._writer = VideoWriter(self.folder / f"part-{frame.index:08}.mkv", fps=self.fps)
-        self._writer.write(self._draw(frame, report), frame.time_s)
+            self._size_wh = self._size_wh or (drawn.shape[1], drawn.shape[0])
+            path = self.folder / f"part-{frame.index:08}.mp4"  # of Matroska's times only milliseconds would be left
+            self._writer = VideoWriter(path, fps=self.fps, size_wh=self._size_wh).__enter__()
+        self._writer.write(drawn, frame.time_s)
 
     def checkpoint(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def rewind(self, next_frame: int) -> None:
+        for leftover in self.folder.glob(".part-*.tmp"):  # what a kill cut off
+            leftover.unlink()
         for part in self._parts():
-            if int(part.stem.removeprefix("part-")) >= next_frame:
+            if _first_frame(part) >= next_frame:
                 part.unlink()
+        if next_frame and not self._parts() and self.path.exists():  # a finished run goes on: it is the first part
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.path.rename(self.folder / "part-00000000.mp4")
+        if parts := self._parts():
+            with open_source(parts[0]) as first:
+                self._size_wh = first.size_wh
 
     def finish(self) -> None:
         self.checkpoint()
         if parts := self._parts():
             concat(parts, self.path)
+            for part in parts:
+                part.unlink()
+            self.folder.rmdir()
 
     def close(self) -> None:
         self.checkpoint()
 
     def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.mkv"))
+        return sorted(self.folder.glob("part-*.mp4"), key=_first_frame)
 
     def _draw(self, frame: Frame, report: StreamReport) -> UInt8[np.ndarray, "h w 3"]:
         drawn = draw_legend(overlay(frame.image_rgb, report.labels), self.classes)
@@ -85,8 +106,13 @@ class LabelledVideo:
         if report.teacher_labels is not None:
             view = overlay(frame.image_rgb, report.teacher_labels)
             self._teacher_view = draw_caption(view, f"teacher, frame {frame.index}")
-        assert self._teacher_view is not None, "the teacher runs on the first frame"
+        if self._teacher_view is None:  # a run that goes on between two teacher frames
+            return side_by_side(drawn, draw_caption(frame.image_rgb, "teacher, not yet"))
         return side_by_side(drawn, self._teacher_view)
+
+
+def _first_frame(part: Path) -> int:
+    return int(part.stem.removeprefix("part-"))
 
 
 @final
@@ -225,8 +251,16 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failures = []
         for output in self._outputs:
-            output.close()
+            try:
+                output.close()
+            except StorageError as failure:
+                failures.append(failure)
+        if failures and error is None:
+            raise failures[0]
+        for failure in failures:
+            log.warning("%s", failure)  # the error on its way out is the one to show
 
     def write(self, frame: Frame, report: StreamReport) -> None:
         for output in self._outputs:

@@ -97,6 +97,7 @@ def run_stream(
     was_stopped = False
     with outputs, prefetch(source) as frames:
         for frame in frames:
+            assert frame.index == run.next_frame, "the source must begin where the run goes on"
             yield run.step(frame, config, scorer or teacher, outputs)
             if run.next_frame % config.checkpoint_every == 0:
                 outputs.checkpoint()
@@ -191,9 +192,9 @@ class _Run:
     def finish(self, source: FrameSource, outputs: Outputs, *, was_stopped: bool) -> None:
         """The end of a run: checkpoint, video, student, summary, report."""
         outputs.checkpoint()
-        self._count_time()
         self.save()
         outputs.finish()
+        self._count_time()
         net, classes = self.distiller.learner.net, self.distiller.teacher.classes
         save_student(self.folder.path / STUDENT, net, classes, meta={"frames": self.next_frame})  # type: ignore[arg-type]
         summary = summarise(self.folder, self.scores, self.costs, self.distiller)

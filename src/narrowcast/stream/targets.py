@@ -30,11 +30,10 @@ def component_boxes(labels: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "n 
 
 def pixel_weights(labels: UInt8[np.ndarray, "h w"], boxes_xyxy: Float32[np.ndarray, "n 4"]) -> UInt8[np.ndarray, "h w"]:
     """5 inside every dilated box, 1 outside, 0 where the teacher does not know."""
-    height, width = labels.shape
-    weights = np.ones((height, width), np.uint8)
+    weights = np.ones_like(labels)
     for x0, y0, x1, y1 in dilate(boxes_xyxy):
-        rows = slice(max(0, int(np.floor(y0))), min(height, int(np.ceil(y1))))
-        columns = slice(max(0, int(np.floor(x0))), min(width, int(np.ceil(x1))))
+        rows = slice(max(0, int(np.floor(y0))), max(0, int(np.ceil(y1))))  # a negative end would count from the end
+        columns = slice(max(0, int(np.floor(x0))), max(0, int(np.ceil(x1))))
         weights[rows, columns] = OBJECT_WEIGHT
     weights[labels == IGNORE] = 0
     return weights
@@ -59,5 +58,5 @@ def targets(
         boxes = component_boxes(labels)
     else:
         height, width = answer.labels.shape
-        boxes = answer.boxes_xyxy * np.float32([size_wh[0] / width, size_wh[1] / height] * 2)
+        boxes = answer.boxes_xyxy * np.array([size_wh[0] / width, size_wh[1] / height] * 2, np.float32)
     return labels, pixel_weights(labels, boxes)

@@ -81,7 +81,6 @@ class VideoWriter:
         self._thread = threading.Thread(target=self._work, name=f"write {path.name}", daemon=True)
 
     def __enter__(self) -> "VideoWriter":
-        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
@@ -107,6 +106,8 @@ class VideoWriter:
         if ticks <= self._last_ticks:
             raise UsageError(f"{self.path}: an image at {float(time_s):.4f} s is not after the one before it")
         self._last_ticks = ticks
+        if self._thread.ident is None:
+            self._thread.start()
         self._waiting.put((image_rgb, time_s))
 
     def close(self) -> None:

@@ -1,0 +1,130 @@
+"""The benchmarks run, at a size at which their numbers mean nothing."""
+
+import importlib.util
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+Bench = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def load(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """`load("davis")` is benchmarks/davis.py as a module, under a name of its own."""
+    monkeypatch.syspath_prepend(repository / "benchmarks")
+
+    def loaded(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", repository / "benchmarks" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
+
+
+@pytest.fixture
+def bench(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """`bench("davis", "--networks", "student", result="davis2016")` is the JSON that the script writes."""
+
+    def run(name: str, *options: str, result: str | None = None) -> dict[str, Any]:
+        out = tmp_path / "results"
+        command = [name, "--quick", "--threads", "1", "--out", str(out), *options]
+        monkeypatch.setattr(sys, "argv", command)
+        assert load(name).main() == 0
+        text = (out / f"{result or name}.json").read_text(encoding="utf-8")
+        assert str(tmp_path) not in text
+        assert str(Path.home()) not in text
+        return json.loads(text)
+
+    return run
+
+
+@pytest.fixture
+def clip(load: Callable[[str], ModuleType], tmp_path: Path) -> Path:
+    return load("record").synthetic_clip(tmp_path / "shapes.mp4", num_frames=20, size_wh=(96, 64))
+
+
+def test_stream_scores_every_method_and_keeps_what_is_there(
+    bench: Bench, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
+    options += ["--cache", str(tmp_path / "cache"), "--keep", str(tmp_path / "kept"), "--methods"]
+    first = bench("stream", *options, "thesis@0.7,frozen,hold@8", result="stream-shapes")
+    again = bench("stream", *options, "thesis@0.7,frozen,hold@8,flow@4", result="stream-shapes")
+    assert {name: row["frames"] for name, row in again["rows"].items()} == dict.fromkeys(again["rows"], 20)
+    assert again["rows"] == first["rows"] | {"flow@4": again["rows"]["flow@4"]}
+    assert again["rows"]["hold@8"]["teacher_frames"] == 3
+    assert again["rows"]["flow@4"]["miou_pooled"] > again["rows"]["hold@8"]["miou_pooled"]
+    assert all(row["speedup"] > 0 for row in again["rows"].values())
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["shapes-thesis@0.7.html"]
+    assert "| flow@4 |" in capsys.readouterr().out
+
+
+def test_stream_begins_later_where_a_phase_says_so(bench: Bench, clip: Path, tmp_path: Path) -> None:
+    options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
+    options += ["--cache", str(tmp_path / "cache"), "--methods", "hold@8", "--phases", "0,6"]
+    rows = bench("stream", *options, result="stream-shapes")["rows"]
+    assert {name: (row["frames"], row["teacher_frames"]) for name, row in rows.items()} == {
+        "hold@8": (20, 3),
+        "hold@8, phase 6": (14, 2),
+    }
+
+
+def test_stream_refuses_labels_that_are_not_the_teachers(
+    load: Callable[[str], ModuleType], bench: Bench, clip: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache" / "shapes"
+    for index in range(20):
+        load("stream").write_label_png(cache / f"{index:08}.png", np.full((64, 96), 2, np.uint8))
+    options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
+    with pytest.raises(Exception, match="not this teacher's"):
+        bench("stream", *options, "--cache", str(cache.parent), "--methods", "hold@8")
+
+
+def test_davis_scores_a_sequence(bench: Bench, tmp_path: Path) -> None:
+    archive = tmp_path / "davis.tar"
+    image = np.random.default_rng(0).integers(0, 256, (72, 128, 3), dtype=np.uint8)
+    mask = np.zeros((72, 128), np.uint8)
+    mask[20:40, 30:60] = 255
+    with tarfile.open(archive, "w") as tar:
+        for index in range(3):
+            for folder, suffix, pixels in (("JPEGImages", "jpg", image), ("Annotations", "png", mask)):
+                content = cv2.imencode(f".{suffix}", pixels)[1].tobytes()
+                member = tarfile.TarInfo(f"davis2016/{folder}/libby/{index:05}.{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    options = ["--archive", str(archive), "--sequences", "libby", "--networks", "student,embedded"]
+    found = bench("davis", *options, result="davis2016")
+    assert set(found["networks"]) == {"student", "embedded"}
+    assert all(0 <= network["mean_j"] <= 1 for network in found["networks"].values())
+    assert found["networks"]["student"]["sequences"]["libby"]["frames"] == 1
+
+
+@pytest.mark.slow
+def test_jitnet_times_all_rows_and_names_its_bars(bench: Bench) -> None:
+    found = bench("jitnet")
+    assert {"inference", "update", "literal inference fp32", "LR-ASPP fp32"} <= {row["name"] for row in found["rows"]}
+    assert sum(ratio["bar"] is not None for ratio in found["ratios"]) == 5
+
+
+@pytest.mark.slow
+def test_memory_is_sampled(bench: Bench) -> None:
+    found = bench("memory")
+    assert [sample["frame"] for sample in found["curve"]] == [10, 20, 30, 40, 50, 60]
+
+
+@pytest.mark.slow
+def test_runs_repeat_and_survive(bench: Bench) -> None:
+    assert all(bench("determinism")["checks"].values())
