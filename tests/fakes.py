@@ -64,6 +64,8 @@ class MemoryReader:
         for ix, image_rgb in enumerate(self.images):
             yield Picture(ix / self.fps, lambda image_rgb=image_rgb: image_rgb)
 
+    def stop(self) -> None: ...
+
     def close(self) -> None: ...
 
 

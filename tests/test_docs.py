@@ -10,16 +10,27 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer.main
 import yaml
 
 import narrowcast
+from fakes import CLASSES as SCENE
+from fakes import LookupTeacher, flat_labels, plain_frames
+from narrowcast.cli import _pretrain, _run
 from narrowcast.cli.app import app
+from narrowcast.core.config import from_dict, read_recipe
+from narrowcast.core.runs import RunFolder
+from narrowcast.models.jitnet import JITNet
+from narrowcast.stream.distill import DEFAULT, THESIS, DistillConfig, Distiller
+from narrowcast.stream.run import RunConfig, SegmentationScores
+from narrowcast.stream.summary import Costs, summarise
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -110,6 +121,92 @@ def test_every_module_is_in_the_documentation(name: str) -> None:
 def test_every_setting_is_documented(config: type) -> None:
     missing = [field.name for field in dataclasses.fields(config) if f"`{field.name}" not in DOCS]
     assert missing == []
+
+
+def settings_table(page: str, section: str) -> dict[str, list[str]]:
+    """The rows of the table below the heading `[section]` of a page: the other cells by the setting's name."""
+    text = TEXT[REPOSITORY / "docs" / page].split(f"### `[{section}]`\n", 1)[1].split("\n#", 1)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def value_of(cell: str) -> Any:
+    return tomllib.loads(f"value = {cell.strip('`')}")["value"]
+
+
+RECIPE = REPOSITORY / "recipes" / "stream-example.toml"
+STREAM_SECTIONS = {
+    "schedule": (DEFAULT.schedule, THESIS.schedule),
+    "learner": (DEFAULT.learner, THESIS.learner),
+    "distill": (DEFAULT, THESIS),
+}
+
+
+@pytest.mark.parametrize("section", STREAM_SECTIONS)
+def test_the_settings_of_streams_have_the_documented_defaults(section: str) -> None:
+    rows = settings_table("stream.md", section)
+    names = {field.name for field in dataclasses.fields(STREAM_SECTIONS[section][0])} - STREAM_SECTIONS.keys()
+    assert rows.keys() == names
+    for name, cells in rows.items():
+        assert [value_of(cell) for cell in cells[:2]] == [getattr(config, name) for config in STREAM_SECTIONS[section]]
+
+
+@pytest.mark.parametrize("section", _pretrain.SECTIONS)
+def test_the_settings_of_pretraining_have_the_documented_defaults(section: str) -> None:
+    rows = settings_table("pretrain.md", section)
+    config = _pretrain.SECTIONS[section]()
+    assert rows.keys() == {field.name for field in dataclasses.fields(config)}
+    assert {name: value_of(cells[0]) for name, cells in rows.items()} == dataclasses.asdict(config)
+
+
+def test_the_other_sections_of_streams_are_documented() -> None:
+    assert settings_table("stream.md", "teacher").keys() == {
+        field.name for field in dataclasses.fields(_run.TeacherConfig)
+    }
+    (name, cells), *others = settings_table("stream.md", "run").items()
+    assert value_of(cells[0]) == getattr(RunConfig(source="", teacher=""), name)
+    assert others == []
+
+
+def test_the_example_recipe_says_what_holds_without_it() -> None:
+    sections = read_recipe(RECIPE, [], known=_run.SECTIONS)
+    assert tuple(sections) == _run.SECTIONS
+    assert (
+        from_dict(
+            DistillConfig,
+            sections["distill"] | {name: sections[name] for name in ("schedule", "learner")},
+            where=RECIPE.name,
+        )
+        == DistillConfig()
+        == DEFAULT
+    )
+    assert from_dict(_run.TeacherConfig, sections["teacher"], where=RECIPE.name) == _run.TeacherConfig()
+    nothing = RunConfig(source="", teacher="")
+    assert dataclasses.replace(nothing, **sections["run"]) == nothing
+
+
+@pytest.mark.parametrize("section", _run.SECTIONS)
+def test_the_example_recipe_has_every_setting_and_says_what_it_is(section: str) -> None:
+    text = RECIPE.read_text(encoding="utf-8").split(f"[{section}]", 1)[1].split("\n[", 1)[0]
+    lines = re.findall(r"^(?:# )?(\w+) = \S+ +# \S", text, re.MULTILINE)
+    assert sorted(lines) == sorted(settings_table("stream.md", section))
+
+
+def test_every_key_of_a_run_is_documented(tmp_path: Path) -> None:
+    distiller = Distiller(
+        JITNet(len(SCENE), width=0.25),
+        LookupTeacher([flat_labels()]),
+        DEFAULT,
+        size_wh=None,
+        device=torch.device("cpu"),
+    )
+    report = distiller.step(plain_frames(1)[0]).to_json()
+    with RunFolder.open(tmp_path / "run", {"config": {}}, resume=False) as folder:
+        folder.append(report)
+        summary = summarise(folder, SegmentationScores(SCENE), Costs(1.0), distiller)
+    page = TEXT[REPOSITORY / "docs" / "stream.md"]
+    keys = {*summary, "status", "source_truncated", "source_damaged", *report, "miou", *report["timings_ms"]}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
 
 def _imports() -> list[tuple[str, str, str]]:

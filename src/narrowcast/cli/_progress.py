@@ -6,13 +6,17 @@ from types import TracebackType
 
 
 class Progress:
-    """Draws `label  done/total  percent  text  ETA`. Nothing is drawn more often than a person can read."""
+    """Draws `label  done/total  percent  text  ETA`. Nothing is drawn more often than a person can read.
+
+    A terminal that goes away takes the progress line with it, not the work.
+    """
 
     def __init__(self, label: str) -> None:
         self.label = label
         self._is_terminal = sys.stderr.isatty()
         self._started = time.monotonic()
         self._shown, self._first, self._width = -1e9, 0, 0
+        self._is_gone = False
 
     def __enter__(self) -> "Progress":
         return self
@@ -21,7 +25,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._is_terminal and self._width:
-            print(file=sys.stderr)
+            self._print("\n")
 
     def rate(self, done: int) -> float:
         """Per second since the first call of `show`."""
@@ -32,7 +36,8 @@ class Progress:
         now = time.monotonic()
         if self._shown < 0:
             self._started, self._first = now, done
-        is_last = total is not None and done >= total
+        total = None if total is not None and done > total else total  # it was an estimate, and a wrong one
+        is_last = done == total
         if now - self._shown < (0.2 if self._is_terminal else 10.0) and not is_last:
             return
         self._shown = now
@@ -44,10 +49,18 @@ class Progress:
 
     def _draw(self, line: str) -> None:
         if self._is_terminal:
-            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._print("\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            print(line, file=sys.stderr, flush=True)
+            self._print(line + "\n")
+
+    def _print(self, text: str) -> None:
+        if self._is_gone:
+            return
+        try:
+            print(text, end="", file=sys.stderr, flush=True)
+        except OSError:
+            self._is_gone = True
 
 
 def _clock(seconds: float) -> str:

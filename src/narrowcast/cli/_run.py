@@ -13,7 +13,7 @@ import typer
 
 from narrowcast.cli._progress import Progress
 from narrowcast.core.config import from_dict, read_recipe, to_dict
-from narrowcast.core.errors import UsageError, did_you_mean
+from narrowcast.core.errors import ConfigError, UsageError, did_you_mean
 from narrowcast.core.runs import SUMMARY, RunFolder
 from narrowcast.core.runtime import describe, pick_device, seed_everything
 from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
@@ -71,6 +71,8 @@ def run(request: RunRequest, *, as_json: bool) -> None:
     device = pick_device(request.device)
     if request.score_with is not None and not request.score_every:
         raise UsageError("--score-with has no effect without --score-every; add --score-every 1")
+    if request.max_frames is not None and request.max_frames < 1:
+        raise UsageError(f"--max-frames {request.max_frames}: must be at least 1")
     expert = _expert(request.teacher, sections.get("teacher", {}), device)
     class_map = parse_classes(request.classes, expert.classes)
     teacher = SelectedTeacher(expert, class_map)
@@ -89,15 +91,19 @@ def run(request: RunRequest, *, as_json: bool) -> None:
                 folder=folder,
                 device=device,
                 scorer=scorer,
-                should_stop=lambda: stop.is_asked,
+                should_stop=lambda: stop.signal is not None,
             )
             _show(reports, source, start)
     _tell(request.out, as_json=as_json)
+    if stop.signal is not None:
+        raise typer.Exit(128 + stop.signal)  # what a shell gives a command that a signal ended
 
 
 def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RunConfig:
     if request.method not in METHODS:
-        raise UsageError(f"--method {request.method}: expected {' or '.join(METHODS)}")
+        raise UsageError(
+            f"--method {request.method}: expected {' or '.join(METHODS)}{did_you_mean(request.method, METHODS)}"
+        )
     distill = _distill_config(METHODS[request.method], sections, request.seed)
     if request.accuracy is not None:
         distill = with_accuracy(distill, request.accuracy)
@@ -111,15 +117,21 @@ def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> Run
         "score_every": request.score_every,
         "outputs": outputs,
         "seed": request.seed,
+        "score_with": request.score_with,
     }
-    config = from_dict(RunConfig, values | sections.get("run", {}), where="[run]")
-    return replace(config, distill=distill)
+    own = sections.get("run", {})
+    for name in own.keys() & {*values, "distill", "teacher_settings"}:
+        raise ConfigError(f"[run]: {name} is an option of the command line; only checkpoint_every belongs here")
+    config = from_dict(RunConfig, values | own, where="[run]")
+    return replace(config, distill=distill, teacher_settings=sections.get("teacher", {}))
 
 
 def _distill_config(base: DistillConfig, sections: dict[str, dict[str, Any]], seed: int) -> DistillConfig:
     """`base` with the recipe's sections laid over it."""
     values: dict[str, Any] = {"seed": seed} | sections.get("distill", {})
     for name in ("schedule", "learner"):
+        if name in values:
+            raise ConfigError(f"[distill.{name}]: write it as [{name}]")
         part = getattr(base, name)
         values[name] = from_dict(type(part), to_dict(part) | sections.get(name, {}), where=f"[{name}]")
     flat = {name: value for name, value in to_dict(base).items() if name not in ("schedule", "learner")}
@@ -172,26 +184,31 @@ def _remaining(max_frames: int | None, start: int) -> int | None:
     """`--max-frames` counts from the beginning of the source, also when a run goes on in the middle."""
     if max_frames is None or not start:
         return max_frames
-    if max_frames <= start:
+    if max_frames < start:
         raise UsageError(f"--max-frames {max_frames}: the run has {start} frames already")
     return max_frames - start
 
 
 class _Stop:
-    is_asked = False
+    signal: int | None = None  # that asked for the end
 
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM ask for an end after the current frame; a second Ctrl-C ends at once."""
+    """Ctrl-C, SIGTERM and a closed terminal ask for an end after the current frame; a second Ctrl-C ends at once.
+
+    A signal that is ignored already stays so (`nohup`).
+    """
     stop = _Stop()
 
     def ask(number: int, _: Any) -> None:
-        if stop.is_asked and number == signal.SIGINT:
+        if stop.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.is_asked = True
+        stop.signal = number
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield stop
     finally:
@@ -221,8 +238,10 @@ def _tell(out: Path, *, as_json: bool) -> None:
     def number(name: str, form: str) -> str:
         return "–" if summary[name] is None else format(summary[name], form)
 
+    ending = summary["source_truncated"]
     typer.echo(
-        f"{summary['status']}: {summary['frames']} frames, teacher on {summary['teacher_frames']}"
+        f"{summary['status']}{f' (the source {ending})' if ending else ''}:"
+        f" {summary['frames']} frame{'s' * (summary['frames'] != 1)}, teacher on {summary['teacher_frames']}"
         f" ({number('teacher_fraction', '.1%')}), {summary['updates']} updates\n"
         f"mean IoU of predictions {number('miou_pooled', '.3f')} over {summary['scored_frames']} scored frames,"
         f" {number('speedup', '.1f')} × the teacher's speed\n"

@@ -1,14 +1,19 @@
 """`narrowcast`: the nouns, and how errors become one line and an exit code."""
 
 import logging
+import signal
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Any
 
 import typer
 
 from narrowcast import __version__
 from narrowcast.cli import stream, zoo
 from narrowcast.core.errors import NarrowcastError
+
+# the parser's own errors; typer exports only the leaves of that family
+ClickException: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="narrowcast",
@@ -41,16 +46,45 @@ def options(
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 1 failed, 2 misused."""
+    """Run the command line: exit 0 done, 1 failed, 2 misused, 130 ended by Ctrl-C (128 + the signal's number)."""
     debug = "--debug" in sys.argv
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
     except NarrowcastError as error:
         if debug:
-            raise
-        message = " ".join(str(error).split())
-        print(f"Error: {message}", file=sys.stderr)
-        sys.exit(error.exit_code)
+            traceback.print_exc()
+        code = _failed(str(error), error.exit_code)
+    except ClickException as error:
+        code = _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 128 + signal.SIGINT
     except BrokenPipeError:  # `narrowcast … | head`
         sys.stderr.close()
-        sys.exit(1)
+        code = 1
+    except (OSError, MemoryError) as error:  # of places that have no words of their own for it
+        if debug:
+            raise
+        code = _failed(_words(error), 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(message: str, exit_code: int) -> int:
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+def _misused(error: Any) -> int:
+    """One line for what the parser of the command line refuses; a command without arguments shows its help."""
+    if not error.message.strip() or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    return _failed(error.format_message() + hint, error.exit_code)
+
+
+def _words(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; a smaller --size needs less"
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"

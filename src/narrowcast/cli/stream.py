@@ -51,6 +51,8 @@ def run(
 ) -> None:
     """Label every frame of a video with a student that learns from a teacher while it plays.
 
+    Ctrl-C ends the run after the current frame, with everything written (exit code 130); --resume goes on.
+
     Example: narrowcast stream run city.mp4 --teacher maskrcnn --classes person,car+bus+truck=auto --out runs/city
     """
     from narrowcast.cli import _run

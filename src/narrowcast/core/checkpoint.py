@@ -27,6 +27,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], *, meta: Mapping[str, Any]) 
     with replacing(path) as temporary:
         try:
             save_file(whole, temporary, metadata={META_KEY: json.dumps(meta)})
+            temporary.chmod(0o644)  # safetensors makes files that only their owner reads
         except SafetensorError as error:
             raise OSError(str(error)) from error
 

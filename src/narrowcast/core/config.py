@@ -1,6 +1,7 @@
 """Dataclasses from TOML: unknown keys are errors with a suggestion, values must have the field's type."""
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -63,6 +64,8 @@ def _convert(value: Any, hint: Any, *, where: str) -> Any:
         return from_dict(hint, value, where=where)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} = {value}: expected a finite number")
     if hint is Path and isinstance(value, str):
         return Path(value)
     # hint is a class by now, which pyright cannot know

@@ -41,6 +41,10 @@ class ShapeError(NarrowcastError):
     """An array or tensor does not have the shape that was asked for."""
 
 
+class DivergedError(NarrowcastError):
+    """Training has left the finite numbers; what was learned last is not worth keeping."""
+
+
 class StorageError(NarrowcastError):
     """Something could not be written: a full disk, a read-only folder, a run folder in use."""
 

@@ -81,17 +81,33 @@ class RunFolder:
         yield from read_reports(self.path)
 
     def keep_reports(self, *, before_frame: int) -> None:
-        """Drop the reports of `before_frame` and later, which the checkpoint that is resumed from does not know."""
+        """Drop the reports of `before_frame` and later, which the checkpoint that is resumed from does not know.
+
+        Raises:
+            StorageError: a line before that is damaged.
+        """
         path = self.path / REPORTS
         if not path.exists():
             return
         kept = 0
         with path.open("rb") as lines:
             for line in lines:
-                if not line.endswith(b"\n") or json.loads(line)["frame"] >= before_frame:
+                if not line.endswith(b"\n") or _frame_of(line, path) >= before_frame:
                     break
                 kept += len(line)
         os.truncate(path, kept)
+
+    def has_reports(self) -> bool:
+        """Whether a run in this folder came as far as its first frame."""
+        path = self.path / REPORTS
+        return path.exists() and path.stat().st_size > 0
+
+    def status(self) -> str | None:
+        """What the summary says of the end of the run; None where there is no summary."""
+        try:
+            return json.loads((self.path / SUMMARY).read_text(encoding="utf-8")).get("status")
+        except (OSError, ValueError):
+            return None
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
@@ -107,12 +123,13 @@ class RunFolder:
 
     def _sign(self, run: Mapping[str, Any], *, resume: bool) -> None:
         path = self.path / RUN
-        if path.exists():
+        if path.exists() and self.has_reports():
             if not resume:
                 raise UsageError(f"{self.path}: holds a run already; use --resume to go on, or another --out")
-            _check_same(json.loads(path.read_text(encoding="utf-8")).get("config", {}), run["config"], self.path)
+            _check_same(_read_run(path).get("config", {}), run["config"], self.path)
             return
-        if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+        # a run that failed before its first frame has nothing to lose: its command may be mended and given again
+        if not path.exists() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise UsageError(f"{self.path}: is not empty and holds no run; choose another --out")
         write_json(path, run)
 
@@ -128,9 +145,35 @@ def read_reports(folder: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: damaged, so the run cannot go on; choose another --out ({error})") from error
+    return run if isinstance(run, dict) else {}
+
+
+def _frame_of(line: bytes, path: Path) -> int:
+    try:
+        return json.loads(line)["frame"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: damaged, so the run cannot go on; choose another --out ({error})") from error
+
+
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
-    now = json.loads(json.dumps(now))
-    for key in now:
-        if before.get(key) != now[key]:
-            was = f"{key} = {before.get(key)}, not {now[key]}"
-            raise UsageError(f"{where}: the run was started with {was}; resume with the same settings")
+    difference = _difference(before, json.loads(json.dumps(now)))
+    if difference is not None:
+        raise UsageError(f"{where}: the run was started with {difference}; resume with the same settings")
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The first setting of `now` that was another, as "schedule.accuracy = 0.8, not 0.7"; None where all are equal."""
+    for key, value in now.items():
+        was = before.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            inner = _difference(was, value, f"{prefix}{key}.")
+            if inner is not None:
+                return inner
+        elif was != value:
+            return f"{prefix}{key} = {was}, not {value}"
+    return None

@@ -3,6 +3,7 @@
 import os
 import platform
 import random
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from narrowcast.core.errors import UsageError
+from narrowcast.core.errors import ConfigError, UsageError
 
 VERSIONED = ("narrowcast", "torch", "torchvision", "numpy", "av", "opencv-python-headless")
 
@@ -24,14 +25,11 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not name.startswith("cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if name != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: this machine has no CUDA device that torch can use; try --device cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
+    device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: there are only {torch.cuda.device_count()} CUDA devices, numbered from 0")
     return device
@@ -55,7 +53,13 @@ def _cpu_has_fast_bfloat16() -> bool:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; the only place that touches a global generator."""
+    """Seed Python, NumPy and torch; the only place that touches a global generator.
+
+    Raises:
+        ConfigError: NumPy takes no such seed.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"seed = {seed}: must be from 0 to {2**32 - 1}")
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries below us may use the global one
     torch.manual_seed(seed)

@@ -39,12 +39,18 @@ class CallableTeacher:
             answer = self._function(image_rgb.copy())  # a copy: the frame is the student's as well
         except NarrowcastError:
             raise
-        except Exception as error:  # whatever a user's function may raise; the cause stays attached
+        except (Exception, SystemExit) as error:  # whatever a user's function may raise; the cause stays attached
             where = "an image" if frame_index is None else f"frame {frame_index}"
             raise NarrowcastError(f"{self._name} failed on {where}: {type(error).__name__}: {error}") from error
         labels, boxes_xyxy = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
-        checked = self._labels(np.asarray(labels), image_rgb.shape[:2])
-        return TeacherLabels(checked, None if boxes_xyxy is None else self._boxes(np.asarray(boxes_xyxy)))
+        checked = self._labels(self._array(labels, "labels"), image_rgb.shape[:2])
+        return TeacherLabels(checked, None if boxes_xyxy is None else self._boxes(self._array(boxes_xyxy, "boxes")))
+
+    def _array(self, values: Any, what: str) -> np.ndarray:
+        try:
+            return np.asarray(values)
+        except (ValueError, TypeError, RuntimeError) as error:  # lists of several lengths, a tensor that has a gradient
+            raise ShapeError(f"{self._name}: its {what} are not an array: {error}") from error
 
     def _labels(self, labels: np.ndarray, size_hw: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
         if labels.dtype.kind not in "iub":
@@ -100,7 +106,7 @@ def _import(module_name: str, spec: str) -> Any:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's module may raise when it runs; the cause stays attached
+    except (Exception, SystemExit) as error:  # whatever a user's module may raise; the cause stays attached
         raise UsageError(
             f"--teacher {spec}: {module_name} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -108,6 +108,7 @@ class TeacherCard:
     augment: CardAugment | None = None
     licence: str = "unknown"
     source: str = ""
+    macs: float | None = None  # multiply-adds of one call, where they are published
 
     def __post_init__(self) -> None:
         check_classes(self.classes, where=f"the card '{self.name}'")

@@ -37,6 +37,7 @@ class EmbeddedTeacher:
     """
 
     classes = VOC
+    runs_in_torch = True
 
     def __init__(
         self,

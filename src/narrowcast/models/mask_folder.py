@@ -49,7 +49,10 @@ class MaskFolderTeacher:
         if frame_index is None:
             raise SourceError(f"{self.folder}: masks belong to frames; which frame this image is was not said")
         if frame_index not in self._masks:
-            raise SourceError(f"{self.folder}: no mask for frame {frame_index} (it has {len(self._masks)} masks)")
+            raise SourceError(
+                f"{self.folder}: no mask for frame {frame_index} (it has {len(self._masks)} masks, of frames"
+                f" {min(self._masks)} to {max(self._masks)})"
+            )
         labels = self._read(self._masks[frame_index])
         height, width = image_rgb.shape[:2]
         if labels.shape != (height, width):

@@ -40,6 +40,7 @@ class MaskRCNNTeacher:
     """
 
     classes = COCO
+    runs_in_torch = True
 
     def __init__(
         self,

@@ -64,6 +64,7 @@ class SemanticTeacher:
     """
 
     classes = VOC
+    runs_in_torch = True
 
     def __init__(self, name: str, *, device: torch.device, max_side: int = 2048, weights: Path | None = None) -> None:
         if name not in NETWORKS:

@@ -51,8 +51,10 @@ class DistillConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_area < 1 or self.replay < 0:
-            raise ConfigError("min_area must be in [0, 1) and replay not negative")
+        if not 0 <= self.min_area < 1:
+            raise ConfigError(f"min_area = {self.min_area}: must be in [0, 1)")
+        if self.replay < 0 or self.seed < 0:
+            raise ConfigError(f"replay = {self.replay}, seed = {self.seed}: must not be negative")
 
 
 DEFAULT = DistillConfig()

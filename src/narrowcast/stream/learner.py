@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from narrowcast.core import checkpoint
-from narrowcast.core.errors import ConfigError, NarrowcastError
+from narrowcast.core.errors import ConfigError, DivergedError
 from narrowcast.core.runtime import compute_dtype
 from narrowcast.stream.loss import pixel_loss
 
@@ -37,8 +37,10 @@ class LearnerConfig:
     norm: Literal["frozen", "batch"] = "frozen"
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or not 0 <= self.momentum < 1:
-            raise ConfigError("learning_rate must be positive and momentum in [0, 1)")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate = {self.learning_rate}: must be positive and finite")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum = {self.momentum}: must be in [0, 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +140,11 @@ class Attempt:
         """Take the gradient step; the loss before it.
 
         Raises:
-            NarrowcastError: the loss is not finite; the weights stay as they were.
+            DivergedError: the loss is not finite; the weights stay as they were.
         """
         loss = pixel_loss(self.logits, self.labels, self.weights)
         if not math.isfinite(value := loss.item()):
-            raise NarrowcastError("the student's loss is not finite any more; try a lower learner.learning_rate")
+            raise DivergedError("the student's loss is not finite any more; try a lower learner.learning_rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from narrowcast.core.errors import StorageError, UsageError
+from narrowcast.core.errors import StorageError, UsageError, did_you_mean
 from narrowcast.core.files import write_bytes
 from narrowcast.core.frames import Frame
 from narrowcast.stream.distill import StreamReport
@@ -279,17 +279,25 @@ class Outputs:
             output.finish()
 
 
-def make_outputs(kinds: Sequence[str], folder: Path, classes: Sequence[str], *, fps: Fraction) -> Outputs:
-    """The outputs called `kinds`, and the sample pictures that every report shows.
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Refuse what `make_outputs` cannot make.
 
     Raises:
-        UsageError: an unknown kind, or two kinds of video.
+        UsageError: an unknown kind, one that is named twice, or two kinds of video.
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise UsageError(f"--output {unknown[0]}: expected {', '.join(KINDS)} or none")
+    for kind in kinds:
+        if kind == "none":
+            raise UsageError("--output none: writes nothing, so it stands alone; remove it or the others")
+        if kind not in KINDS:
+            raise UsageError(f"--output {kind}: expected {', '.join(KINDS)} or none{did_you_mean(kind, KINDS)}")
+        if kinds.count(kind) > 1:
+            raise UsageError(f"--output {kind}: is given twice; once is enough")
     if {"overlay", "side-by-side"} <= set(kinds):
         raise UsageError("--output: overlay and side-by-side are both labelled.mp4; choose one")
+
+
+def make_outputs(kinds: Sequence[str], folder: Path, classes: Sequence[str], *, fps: Fraction) -> Outputs:
+    """The outputs called `kinds`, and the sample pictures that every report shows."""
     outputs: list[Output] = [SamplePictures(folder)]
     for kind in kinds:
         if kind == "png":

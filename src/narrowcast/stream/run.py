@@ -1,7 +1,8 @@
 """A stream from its first frame to its folder: distillation, scores, outputs, checkpoints, resume."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, final
 import torch
 
 from narrowcast.core import checkpoint
-from narrowcast.core.errors import ConfigError
+from narrowcast.core.errors import ConfigError, DivergedError, NarrowcastError, StorageError
 from narrowcast.core.frames import Frame
 from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import seed_everything
@@ -18,7 +19,7 @@ from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
-from narrowcast.stream.outputs import Outputs, make_outputs
+from narrowcast.stream.outputs import Outputs, check_kinds, make_outputs
 from narrowcast.stream.report import write_report
 from narrowcast.stream.summary import Costs, summarise
 from narrowcast.video.prefetch import prefetch
@@ -26,6 +27,7 @@ from narrowcast.video.source import FrameSource
 
 CHECKPOINT, STUDENT = "checkpoint.safetensors", "student.safetensors"
 DEFAULT_FPS = Fraction(25)
+MIN_SIDE, MAX_SIDE = 32, 8192  # pixels of the working size; ours
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,7 @@ class RunConfig:
         score_every: score every N-th frame against the scoring teacher, outside the cost; 0 scores teacher frames only.
         outputs: kinds of `stream.outputs`.
         checkpoint_every: frames between checkpoints; a kill loses no more than these.
+        teacher_settings, score_with: as given, for the record.
     """
 
     source: str
@@ -51,12 +54,20 @@ class RunConfig:
     outputs: tuple[str, ...] = ("overlay",)
     checkpoint_every: int = 250
     seed: int = 0
+    teacher_settings: Mapping[str, Any] = field(default_factory=dict)
+    score_with: str | None = None
 
     def __post_init__(self) -> None:
-        if self.size_wh is not None and min(self.size_wh) < 32:
-            raise ConfigError(f"--size {self.size_wh[0]}x{self.size_wh[1]}: both sides must be at least 32 pixels")
-        if self.score_every < 0 or self.checkpoint_every < 1:
-            raise ConfigError("score_every must not be negative, checkpoint_every must be positive")
+        if self.size_wh is not None and not MIN_SIDE <= min(self.size_wh) <= max(self.size_wh) <= MAX_SIDE:
+            size = f"{self.size_wh[0]}x{self.size_wh[1]}"
+            raise ConfigError(f"--size {size}: both sides must have {MIN_SIDE} to {MAX_SIDE} pixels")
+        if self.score_every < 0:
+            raise ConfigError(f"--score-every {self.score_every}: must not be negative (0: teacher frames only)")
+        if self.checkpoint_every < 1:
+            raise ConfigError(f"[run]: checkpoint_every = {self.checkpoint_every}: must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"--seed {self.seed}: expected 0 to {2**32 - 1}")
+        check_kinds(self.outputs)
 
 
 def next_frame(folder: Path) -> int:
@@ -82,10 +93,12 @@ def run_stream(
         source: must begin at `next_frame(folder.path)`.
         student: over the teacher's classes; changed in place.
         scorer: labels the frames that `score_every` asks for; the teacher itself unless given.
-        should_stop: asked after every frame; when it says yes the run ends as it would at the end of the source.
+        should_stop: asked after every frame, and while waiting for one; when it says yes the run ends as it would at
+            the end of the source.
 
     Raises:
-        NarrowcastError: what the source, the teacher or the disk raises; the last checkpoint stays good.
+        NarrowcastError: what the source, the teacher or the disk raises. Where source or teacher failed, all frames
+            before are kept and summed up first; otherwise the last checkpoint stays good.
     """
     seed_everything(config.seed)
     distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device)
@@ -93,19 +106,37 @@ def run_stream(
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
     folder.keep_reports(before_frame=first)
+    _check_reports(folder, first)
     outputs.rewind(first)
-    was_stopped = False
-    with outputs, prefetch(source) as frames:
-        for frame in frames:
-            assert frame.index == run.next_frame, "the source must begin where the run goes on"
-            yield run.step(frame, config, scorer or teacher, outputs)
-            if run.next_frame % config.checkpoint_every == 0:
-                outputs.checkpoint()
-                run.save()
-            if should_stop():
-                was_stopped = True
-                break
-        run.finish(source, outputs, was_stopped=was_stopped)
+    with outputs, prefetch(source, should_stop=should_stop) as frames:
+        try:
+            for frame in frames:
+                assert frame.index == run.next_frame, "the source must begin where the run goes on"
+                yield run.step(frame, config, scorer or teacher, outputs)
+                if run.next_frame % config.checkpoint_every == 0:
+                    outputs.checkpoint()
+                    run.save()
+                if should_stop():
+                    break
+        except NarrowcastError as error:
+            if run.is_whole and run.next_frame > first and not isinstance(error, (StorageError, DivergedError)):
+                with suppress(StorageError):  # the first error is the one to show
+                    run.finish(source, outputs, status="failed")
+            raise
+        finally:
+            source.stop()  # a camera that sends nothing is not waited for
+        if run.next_frame > first or folder.status() != "finished":  # a finished run stays as it is
+            run.finish(source, outputs, status="interrupted" if should_stop() else "finished")
+
+
+def _check_reports(folder: RunFolder, first: int) -> None:
+    """Raises StorageError where the reports do not reach the frame to go on with: the summary is made from them."""
+    num_reports = sum(1 for _ in folder.reports())
+    if num_reports != first:
+        raise StorageError(
+            f"{folder.path}: has reports of {num_reports} frames and a checkpoint after {first}, so the run cannot go"
+            " on; choose another --out"
+        )
 
 
 @final
@@ -138,18 +169,20 @@ class _Run:
     def __init__(self, distiller: Distiller, scores: SegmentationScores, costs: Costs, folder: RunFolder) -> None:
         self.distiller, self.scores, self.costs, self.folder = distiller, scores, costs, folder
         self.next_frame = 0
+        self.is_whole = True  # no frame is half done: what `finish` writes is true
         self._clock = time.perf_counter()
 
     def step(self, frame: Frame, config: RunConfig, scorer: Teacher, outputs: Outputs) -> StreamReport:
         """Distil one frame, score it, write it down."""
         report = self.distiller.step(frame)
+        self.is_whole = False
         line = report.to_json()
         labels = self._labels_to_score(frame, report, config.score_every, scorer)
         if labels is not None:
             line["miou"] = round(self.scores.add(report, labels), 6)
         outputs.write(frame, report)
         self.folder.append(line)
-        self.next_frame = frame.index + 1
+        self.next_frame, self.is_whole = frame.index + 1, True
         return report
 
     def _labels_to_score(self, frame: Frame, report: StreamReport, score_every: int, scorer: Teacher) -> Any:
@@ -189,7 +222,7 @@ class _Run:
         self._clock = time.perf_counter()
         return self.next_frame
 
-    def finish(self, source: FrameSource, outputs: Outputs, *, was_stopped: bool) -> None:
+    def finish(self, source: FrameSource, outputs: Outputs, *, status: str) -> None:
         """The end of a run: checkpoint, video, student, summary, report."""
         outputs.checkpoint()
         self.save()
@@ -199,7 +232,7 @@ class _Run:
         save_student(self.folder.path / STUDENT, net, classes, meta={"frames": self.next_frame})  # type: ignore[arg-type]
         summary = summarise(self.folder, self.scores, self.costs, self.distiller)
         ending = {
-            "status": "interrupted" if was_stopped else "finished",
+            "status": status,
             "source_truncated": source.truncated,
             "source_damaged": source.damaged,
         }

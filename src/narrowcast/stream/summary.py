@@ -8,6 +8,8 @@ import torch
 
 from narrowcast.core.runs import RunFolder
 from narrowcast.metrics import cost
+from narrowcast.models.augmented import AugmentedTeacher
+from narrowcast.models.classes import SelectedTeacher
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import Distiller
 
@@ -41,7 +43,7 @@ def summarise(folder: RunFolder, scores: "SegmentationScores", costs: Costs, dis
         "miou_pooled": scores.predictions.pooled,
         "miou_per_frame": scores.predictions.per_frame,
         "miou_pooled_without_teacher_frames": scores.without_teacher.pooled,
-        "miou_pooled_of_outputs": scores.outputs.pooled,
+        "miou_pooled_of_outputs": scores.outputs.pooled if scores.without_teacher.num_frames else None,
         "iou_per_class": scores.predictions.per_class,
         "student_ms_p50": timings.percentile("student", 50),
         "student_ms_p99": timings.percentile("student", 99),
@@ -96,7 +98,13 @@ def _macs_speedup(timings: _Timings, distiller: Distiller) -> float | None:
     return timings.frames * teacher / ours
 
 
-def teacher_macs(teacher: Teacher, size_wh: tuple[int, int]) -> int | None:
-    """Multiply-adds of one call on an image of `size_wh`, where the teacher can say (its `count_macs`)."""
-    count = getattr(teacher, "count_macs", None)
-    return None if count is None else count(size_wh)
+def teacher_macs(teacher: Teacher, size_wh: tuple[int, int]) -> float | None:
+    """Multiply-adds of one call on an image of `size_wh`: counted where torch runs, else as the teacher's card says."""
+    if isinstance(teacher, SelectedTeacher):
+        return teacher_macs(teacher.teacher, size_wh)
+    if isinstance(teacher, AugmentedTeacher):
+        once = teacher_macs(teacher.teacher, size_wh)
+        return once and once * len(list(teacher.views(*size_wh)))
+    if getattr(teacher, "runs_in_torch", False):
+        return cost.count_macs(teacher, np.zeros((size_wh[1], size_wh[0], 3), np.uint8))
+    return getattr(getattr(teacher, "card", None), "macs", None)

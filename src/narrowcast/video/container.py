@@ -3,6 +3,7 @@
 libav's own messages stay silent: PyAV turns them off when it is imported, and nothing here turns them on.
 """
 
+import errno
 import re
 import time
 from fractions import Fraction
@@ -65,12 +66,15 @@ def open_container(spec: str) -> InputContainer:
     except (FFmpegError, OSError) as error:
         # An interrupted wait is reported as whatever was being done; the clock knows better.
         is_late = scheme != "" and time.monotonic() - began_s >= TIMEOUT_S
-        raise SourceError(f"{name}: {f'no answer within {TIMEOUT_S:g} s' if is_late else _why(error)}") from error
+        why = f"no answer within {TIMEOUT_S:g} s" if is_late else _why(error, is_file=not scheme)
+        raise SourceError(f"{name}: {why}") from error
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, *, is_file: bool) -> str:
     if isinstance(error, (InvalidDataError, EOFError)):
         return "not a video that can be read, or cut off before its index"
+    if is_file and getattr(error, "errno", None) in (errno.EBUSY, errno.EINVAL):  # libav's, for a header without sense
+        return "not a video that can be read: its header makes no sense (a picture size of 0x0?)"
     return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
 
 

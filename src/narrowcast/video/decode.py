@@ -97,9 +97,13 @@ class VideoReader:
         begun, self._begun = self._begun, None
         return begun or self._pass(self._opener())
 
+    def stop(self) -> None:
+        """End a wait for a lost camera; may be called while another thread reads."""
+        self._closing.set()
+
     def close(self) -> None:
         """Close the container, and end a wait for a lost camera."""
-        self._closing.set()
+        self.stop()
         if self._container is not None:
             self._container.close()
 

@@ -101,5 +101,8 @@ class ImageReader:
         for position, path in enumerate(self._paths):
             yield Picture(position * self._period_s, partial(read_image, path))
 
+    def stop(self) -> None:
+        """Images are not waited for."""
+
     def close(self) -> None:
         """Nothing is held open."""

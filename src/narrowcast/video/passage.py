@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import final
 
 import av
@@ -10,7 +11,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from narrowcast.video.container import video_stream
+from narrowcast.video.container import scheme_of, video_stream
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Passage:
         self._stream.thread_type = "SLICE"
         self.num_damaged = 0
         self._num_packets = 0
+        self._end = 0  # of the last packet, in bytes
         self._num_frames = 0
         self._is_cut = False
         self._error: str | None = None
@@ -46,6 +48,7 @@ class Passage:
             if packet.size:  # the flush at the end has none
                 self._num_packets += 1
                 self._is_cut = packet.is_corrupt
+                self._end = (packet.pos or 0) + packet.size
             try:
                 frames = packet.decode()
             except FFmpegError as error:
@@ -81,12 +84,18 @@ class Passage:
         promised = self._promised_packets()
         if self._num_packets < promised:
             return f"ends after {self._num_frames} of {promised} frames"
-        if self._is_cut:
+        if self._is_cut or self._has_half_a_frame():
             return f"ends in the middle of a frame, after {self._num_frames}"
+        if (missing := _missing_bytes(self._container)) > 0:
+            return f"is {missing} bytes short of its own length, after {self._num_frames} frames"
         promised_s = _promised_s(self._container, self._stream)
         if promised_s is not None and promised_s - self._last_s > SHORTFALL_S:
             return f"ends at {float(self._last_s):.2f} s of {float(promised_s):.2f} s, after {self._num_frames} frames"
         return None
+
+    def _has_half_a_frame(self) -> bool:
+        """Whether bytes follow the last frame of a format that has nothing else; libav drops half a frame unsaid."""
+        return self._container.format.name == "yuv4mpegpipe" and self._container.size > self._end
 
     def _promised_packets(self) -> int:
         """Packets that the header counts, or 0 where it counts none.
@@ -97,6 +106,31 @@ class Passage:
             return self._stream.frames
         end = max((entry.pos + entry.size for entry in self._stream.index_entries), default=0)
         return self._stream.frames if end > self._container.size else 0
+
+
+def _missing_bytes(container: InputContainer) -> int:
+    """How much shorter a Matroska file is than its one segment says, or 0 where it does not say."""
+    if "matroska" not in container.format.name or scheme_of(container.name) or not Path(container.name).is_file():
+        return 0
+    with Path(container.name).open("rb") as file:
+        head = file.read(4096)
+    header_end = _element_end(head, 0, b"\x1a\x45\xdf\xa3") or len(head)
+    segment_end = _element_end(head, header_end, b"\x18\x53\x80\x67")
+    return 0 if segment_end is None else segment_end - container.size
+
+
+def _element_end(head: bytes, start: int, kind: bytes) -> int | None:
+    """Where the EBML element of this kind ends (RFC 8794, section 4); None where it is another or of unknown length.
+
+    >>> _element_end(bytes([0xEC, 0x82, 0, 0]), 0, b"\\xec")
+    4
+    """
+    at = start + len(kind)
+    if head[start:at] != kind or at >= len(head) or not head[at]:
+        return None
+    width = 9 - head[at].bit_length()
+    length = int.from_bytes(head[at : at + width]) & ((1 << 7 * width) - 1)
+    return None if length == (1 << 7 * width) - 1 else at + width + length
 
 
 def _promised_s(container: InputContainer, stream: VideoStream) -> Fraction | None:

@@ -2,21 +2,25 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar, final
 
 from narrowcast.core.errors import UsageError
 
 Item = TypeVar("Item")
+POLL_S = 0.2  # ours: how long a wish to stop may go unnoticed while no item comes
 
 
-def prefetch(items: Iterable[Item], *, max_items: int = 8) -> "Prefetch[Item]":
+def prefetch(
+    items: Iterable[Item], *, max_items: int = 8, should_stop: Callable[[], bool] = lambda: False
+) -> "Prefetch[Item]":
     """The same items in the same order, made ahead of time in a thread; use it in a `with` block.
 
     Args:
         items: iterated in the thread, and nowhere else until the block ends.
         max_items: items that wait at most; one 1280x720 frame is 2.8 MB.
+        should_stop: asked now and then while the caller waits for an item; when it says yes there are no more.
 
     Raises:
         UsageError: `max_items` is below 1.
@@ -27,16 +31,17 @@ def prefetch(items: Iterable[Item], *, max_items: int = 8) -> "Prefetch[Item]":
     """
     if max_items < 1:
         raise UsageError(f"max_items is {max_items}; give 1 or more")
-    return Prefetch(items, max_items=max_items)
+    return Prefetch(items, max_items=max_items, should_stop=should_stop)
 
 
 @final
 class Prefetch(Generic[Item]):
     """See `prefetch`. An error of the thread is raised here, after the items that came before it."""
 
-    def __init__(self, items: Iterable[Item], *, max_items: int) -> None:
+    def __init__(self, items: Iterable[Item], *, max_items: int, should_stop: Callable[[], bool]) -> None:
         self._items = items
         self._max_items = max_items
+        self._should_stop = should_stop
         self._ready: deque[Item] = deque()
         self._change = threading.Condition()
         self._is_stopping = False
@@ -56,7 +61,9 @@ class Prefetch(Generic[Item]):
 
     def __next__(self) -> Item:
         with self._change:
-            self._change.wait_for(lambda: self._ready or self._is_done)
+            while not self._change.wait_for(lambda: self._ready or self._is_done, timeout=POLL_S):
+                if self._should_stop():
+                    raise StopIteration
             if self._ready:
                 item = self._ready.popleft()
                 self._change.notify_all()

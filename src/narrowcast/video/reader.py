@@ -49,6 +49,10 @@ class Reader(Protocol):
         """One pass from the first picture to the last, in the order of their times."""
         ...
 
+    def stop(self) -> None:
+        """End a wait for a lost camera; may be called while another thread reads."""
+        ...
+
     def close(self) -> None:
         """Give back files and devices; may be called twice."""
         ...

@@ -47,8 +47,10 @@ def open_source(
     """
     if start_index < 0:
         raise UsageError(f"start_index is {start_index}; it counts frames from 0")
-    if max_frames is not None and max_frames < 1:
-        raise UsageError(f"max_frames is {max_frames}; give 1 or more")
+    if max_frames is not None and max_frames < 0:
+        raise UsageError(f"max_frames is {max_frames}; it cannot be negative")
+    if not str(spec):
+        raise SourceError("the source has no name; give a video, a folder of images, a pattern or an address")
     if loops < 1:
         raise UsageError(f"loops is {loops}; give 1 or more")
     if fps is not None and fps <= 0:
@@ -130,6 +132,10 @@ class FrameSource:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self.close()
 
+    def stop(self) -> None:
+        """End the waiting for a lost camera; may be called while a thread reads."""
+        self._reader.stop()
+
     def close(self) -> None:
         """Give back files, connections and devices; a source that a thread still reads is closed after that thread."""
         self._frames.close()
@@ -137,6 +143,8 @@ class FrameSource:
 
     def _read(self, start_index: int, stop_index: int | None, loops: int):
         index = start_index if self.is_live else 0
+        if stop_index is not None and stop_index <= start_index:
+            return
         for time_s, picture in self._passes(loops, begin_s=index / (self.fps or DEFAULT_FPS)):
             if index == stop_index:
                 return

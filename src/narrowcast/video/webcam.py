@@ -82,6 +82,9 @@ class CaptureReader:
         """The one pass that a camera has."""
         return self._pictures
 
+    def stop(self) -> None:
+        """OpenCV cannot be told to stop waiting."""
+
     def close(self) -> None:
         """Give the camera back."""
         self._capture.release()
