@@ -38,6 +38,7 @@ def draw(axes, rows: dict) -> None:
         axes.annotate(setting, at, xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     axes.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
+    axes.minorticks_off()
     axes.set_xlabel("time, % of the teacher on every frame")
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)

@@ -35,7 +35,8 @@ from narrowcast.models.student import AnyStudent
 from narrowcast.models.teacher import Teacher, TeacherLabels
 from narrowcast.stream.baselines import flow, frozen, hold
 from narrowcast.stream.distill import METHODS, StreamReport, score_labels, with_accuracy
-from narrowcast.stream.run import RunConfig, SegmentationScores, run_stream
+from narrowcast.stream.run import RunConfig, run_stream
+from narrowcast.stream.scores import SegmentationScores
 from narrowcast.video.labels import write_label_png
 from narrowcast.video.prefetch import prefetch
 from narrowcast.video.source import FrameSource, open_source

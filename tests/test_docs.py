@@ -29,7 +29,8 @@ from narrowcast.core.config import from_dict, read_recipe
 from narrowcast.core.runs import RunFolder
 from narrowcast.models.jitnet import JITNet
 from narrowcast.stream.distill import DEFAULT, THESIS, DistillConfig, Distiller
-from narrowcast.stream.run import RunConfig, SegmentationScores
+from narrowcast.stream.run import RunConfig
+from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs, summarise
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -61,18 +61,71 @@ def test_reports_after_the_checkpoint_are_dropped(path: Path, before_frame: int)
     assert [report["frame"] for report in read_reports(path)] == list(range(min(5, before_frame)))
 
 
+def begin(path: Path) -> None:
+    """A run that came as far as its first frame."""
+    with RunFolder.open(path, ASKED, resume=False) as folder:
+        folder.append({"frame": 0})
+
+
 def test_a_run_is_not_overwritten(path: Path) -> None:
-    RunFolder.open(path, ASKED, resume=False).close()
+    begin(path)
     with pytest.raises(UsageError, match="city: holds a run already; use --resume"):
         RunFolder.open(path, ASKED, resume=False)
 
 
 def test_a_run_goes_on_with_the_same_settings_only(path: Path) -> None:
-    RunFolder.open(path, ASKED, resume=False).close()
+    begin(path)
     RunFolder.open(path, ASKED, resume=True).close()
     other = {"config": {**ASKED["config"], "seed": 1}}
     with pytest.raises(UsageError, match="started with seed = 0, not 1; resume with the same settings"):
         RunFolder.open(path, other, resume=True)
+
+
+def test_of_nested_settings_the_one_that_differs_is_named(path: Path) -> None:
+    """All settings of the algorithm were printed, twice, for the reader to compare."""
+    now = {"distill": {"schedule": {"accuracy": 0.8, "min_stride": 8}}}
+    with RunFolder.open(path, {"config": now}, resume=False) as folder:
+        folder.append({"frame": 0})
+    other = {"distill": {"schedule": {"accuracy": 0.7, "min_stride": 8}}}
+    with pytest.raises(UsageError, match=r"started with distill.schedule.accuracy = 0.8, not 0.7; resume"):
+        RunFolder.open(path, {"config": other}, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_failed_before_its_first_frame_is_begun_anew(path: Path, resume: bool) -> None:
+    """A mistake in the teacher's name left a folder that refused the mended command."""
+    RunFolder.open(path, ASKED, resume=False).close()
+    RunFolder.open(path, {"config": {"source": "b.mp4"}}, resume=resume).close()
+    assert json.loads((path / RUN).read_text())["config"] == {"source": "b.mp4"}
+
+
+@pytest.mark.parametrize(("name", "text"), [(RUN, "{"), (REPORTS, "nonsense\n"), (REPORTS, "[]\n")])
+def test_damaged_files_are_one_error(path: Path, name: str, text: str) -> None:
+    begin(path)
+    (path / name).write_text(text)
+    with (
+        pytest.raises(StorageError, match=f"{name}: damaged, so the run cannot go on; choose another --out"),
+        RunFolder.open(path, ASKED, resume=True) as folder,
+    ):
+        folder.keep_reports(before_frame=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_finished"),
+    [
+        pytest.param(None, False, id="no summary"),
+        pytest.param("{", False, id="damaged"),
+        pytest.param("[]", False, id="not a summary"),
+        pytest.param('{"status": "interrupted", "frames": 9}', False, id="interrupted"),
+        pytest.param('{"status": "finished", "frames": 5}', False, id="of an earlier end"),
+        pytest.param('{"status": "finished", "frames": 9}', True, id="finished"),
+    ],
+)
+def test_whether_a_run_is_finished_stands_in_its_summary(path: Path, text: str | None, is_finished: bool) -> None:
+    with RunFolder.open(path, ASKED, resume=False) as folder:
+        if text is not None:
+            (path / SUMMARY).write_text(text)
+        assert folder.is_finished(num_frames=9) == is_finished
 
 
 def test_a_folder_with_other_things_is_left_alone(path: Path) -> None:
@@ -109,7 +162,7 @@ except UsageError as error:
 
 
 def test_a_failed_start_lets_go_of_the_folder(path: Path) -> None:
-    RunFolder.open(path, ASKED, resume=False).close()
+    begin(path)
     for _ in range(2):
         with pytest.raises(UsageError, match="holds a run already"):
             RunFolder.open(path, ASKED, resume=False)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from narrowcast.core.errors import ConfigError, StorageError, WeightsError
+from narrowcast.core.errors import ConfigError, DivergedError, StorageError, WeightsError
 from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport, learning_rate_at
 
 CONFIG = TrainConfig(steps=12, batch_size=4, learning_rate=0.02, warmup_steps=3, checkpoint_every=4, report_every=2)
@@ -153,6 +153,32 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     other = Trainer(nn.Conv2d(3, 2, 3), CONFIG, folder=tmp_path)
     with pytest.raises(WeightsError, match=rf"{CHECKPOINT}: does not fit the network"):
         other.resume()
+
+
+def test_closing_the_reports_keeps_what_was_learned(tmp_path: Path) -> None:
+    """Ctrl-C threw away all steps since the last checkpoint."""
+    config = dataclasses.replace(CONFIG, checkpoint_every=100)
+    trainer = Trainer(make_net(), config, folder=tmp_path)
+    reports = trainer.run(batches(), loss)
+    assert next(reports).done == 2
+    reports.close()
+    again = Trainer(make_net(), config, folder=tmp_path)
+    assert again.resume()
+    assert again.step == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_before_its_checkpoint(tmp_path: Path) -> None:
+    """Weights that were not numbers were trained on to the end, and kept."""
+
+    def diverging(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(net, inputs, targets) * (float("nan") if trainer.step == 6 else 1.0)
+
+    trainer = Trainer(make_net(), dataclasses.replace(CONFIG, checkpoint_every=4), folder=tmp_path)
+    with pytest.raises(DivergedError, match=r"not finite any more at step 8; begin anew with a lower training\."):
+        list(trainer.run(batches(), loss=diverging))
+    again = Trainer(make_net(), CONFIG, folder=tmp_path)
+    assert again.resume()
+    assert again.step == 4
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

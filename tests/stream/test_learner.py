@@ -201,10 +201,19 @@ def test_weights_that_are_held_still_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"learning_rate": 0.0}, {"learning_rate": -1.0}, {"momentum": 1.0}, {"momentum": -0.1}]
+    "settings",
+    [
+        {"learning_rate": 0.0},
+        {"learning_rate": -1.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="learning_rate must be positive and momentum in"):
+    (name,) = settings
+    with pytest.raises(ConfigError, match=f"{name} = .*: must be "):
         LearnerConfig(**settings)  # type: ignore[arg-type]
 
 

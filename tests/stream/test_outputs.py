@@ -21,6 +21,7 @@ from narrowcast.stream.outputs import (
     RunLengths,
     SamplePictures,
     at_frame_size,
+    check_kinds,
     make_outputs,
 )
 from narrowcast.video.labels import decode_rle, read_label_png
@@ -301,11 +302,11 @@ def test_samples_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     ("kinds", "files"),
     [
         ((), set()),
-        (("overlay",), {"labelled.mp4", "parts"}),
-        (("side-by-side",), {"labelled.mp4", "parts"}),
+        (("overlay",), {"labelled.mp4"}),
+        (("side-by-side",), {"labelled.mp4"}),
         (("png",), {"labels"}),
         (("rle",), {"labels.jsonl"}),
-        (("overlay", "png", "rle"), {"labelled.mp4", "parts", "labels", "labels.jsonl"}),
+        (("overlay", "png", "rle"), {"labelled.mp4", "labels", "labels.jsonl"}),
     ],
     ids=lambda value: "+".join(sorted(value)) or "none",
 )
@@ -321,12 +322,14 @@ def test_kinds(kinds: tuple[str, ...], files: set[str], tmp_path: Path) -> None:
     ("kinds", "message"),
     [
         (("gif",), "--output gif: expected overlay, side-by-side, png, rle or none"),
+        (("overlay", "overlay"), "--output overlay: is given twice"),
+        (("none", "png"), "--output none: writes nothing, so it stands alone"),
         (("side-by-side", "overlay"), "overlay and side-by-side are both labelled.mp4; choose one"),
     ],
 )
-def test_unknown_kinds_are_refused(kinds: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_kinds_that_cannot_be_made_are_refused(kinds: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        make_outputs(kinds, tmp_path, CLASSES, fps=FPS)
+        check_kinds(kinds)
 
 
 class Stuck:

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from fakes import CLASSES, FPS, SIZE_WH, LookupTeacher, flat_labels, same_tensors, shapes, source_of
+from fakes import CLASSES, FPS, SIZE_WH, LookupTeacher, MemoryReader, flat_labels, same_tensors, shapes, source_of
 from narrowcast.core import checkpoint
 from narrowcast.core.config import to_dict
-from narrowcast.core.errors import ConfigError, StorageError, UsageError
+from narrowcast.core.errors import DivergedError, SourceError, StorageError, UsageError
 from narrowcast.core.frames import IGNORE
 from narrowcast.core.runs import RunFolder, read_reports
 from narrowcast.metrics.segmentation import SegmentationScore
@@ -31,7 +32,8 @@ from narrowcast.stream.learner import Learner, LearnerConfig, Sample
 from narrowcast.stream.run import CHECKPOINT, STUDENT, RunConfig, next_frame, run_stream
 from narrowcast.stream.schedule import StrideSchedule
 from narrowcast.stream.targets import component_boxes, pixel_weights
-from narrowcast.video.source import open_source
+from narrowcast.video.reader import Picture
+from narrowcast.video.source import FrameSource, open_source
 
 CPU = torch.device("cpu")
 NUM = 21
@@ -64,10 +66,9 @@ CONTRACT = {
 
 
 class CountedTeacher(LookupTeacher):
-    """Says what a call costs, as real teachers do."""
+    """Says what a call costs, as a teacher with a card does."""
 
-    def count_macs(self, size_wh: tuple[int, int]) -> int:
-        return 1000 * size_wh[0] * size_wh[1]
+    card = SimpleNamespace(macs=3e6)
 
 
 FRAMES, LABELS = shapes(NUM)
@@ -370,9 +371,7 @@ def test_a_run_that_was_cut_off_goes_on_without_gap_or_double(
     assert same_tensors(checkpoint.load(path / CHECKPOINT)[0], checkpoint.load(whole / CHECKPOINT)[0])
     with open_source(path / "labelled.mp4") as video:
         assert [frame.time_s for frame in video] == [frame.time_s for frame in FRAMES]
-    assert [part.name for part in sorted((path / "parts").iterdir())] == [
-        f"part-{first:08}.mp4" for first in range(0, NUM, 5)
-    ]
+    assert not (path / "parts").exists()
 
 
 def test_a_run_can_be_cut_off_again_and_again(tmp_path: Path, whole: Path, no_page: None) -> None:
@@ -426,7 +425,7 @@ def test_a_run_does_not_go_on_with_other_settings(tmp_path: Path, no_page: None)
     for other, message in [
         (replace(CONFIG, seed=4), "seed = 3, not 4"),
         (replace(CONFIG, size_wh=(64, 48)), "size_wh = None, not"),
-        (replace(CONFIG, distill=replace(BRISK, min_area=0.0)), "distill = "),
+        (replace(CONFIG, distill=replace(BRISK, min_area=0.0)), r"distill.min_area = 0.0005, not 0.0;"),
     ]:
         with pytest.raises(UsageError, match=message):
             run(tmp_path / "run", config=other, resume=True)
@@ -525,19 +524,126 @@ def test_a_disk_that_is_full_ends_the_run_and_it_goes_on(
     assert lines(path) == lines(whole)
 
 
+class ShortTeacher(CountedTeacher):
+    """Has no answer from frame 9 on."""
+
+    def __call__(self, image_rgb: np.ndarray, *, frame_index: int | None = None) -> TeacherLabels:
+        if frame_index is not None and frame_index >= 9:
+            raise SourceError("masks: no mask for this frame")
+        return super().__call__(image_rgb, frame_index=frame_index)
+
+
+class FailingReader(MemoryReader):
+    """The eighth image is damaged."""
+
+    def pictures(self) -> Iterator[Picture]:
+        yield from itertools.islice(super().pictures(), 7)
+        raise SourceError("008.png: not an image")
+
+
+def broken_source(folder: RunFolder, config: RunConfig) -> Iterator[StreamReport]:
+    source = FrameSource(FailingReader(IMAGES))
+    return run_stream(source, student(), CountedTeacher(LABELS), config=config, folder=folder, device=CPU)
+
+
+def broken_teacher(folder: RunFolder, config: RunConfig) -> Iterator[StreamReport]:
+    return running(folder, config=config, teacher=ShortTeacher(LABELS))
+
+
+@pytest.mark.parametrize(("begin", "num_kept"), [(broken_source, 7), (broken_teacher, 9)])
+def test_what_came_before_a_failure_of_source_or_teacher_is_kept(
+    begin: Callable[[RunFolder, RunConfig], Iterator[StreamReport]],
+    num_kept: int,
+    tmp_path: Path,
+    whole: Path,
+    no_page: None,
+) -> None:
+    """A missing mask left no video, no summary and no student, however many frames came before it."""
+    path, config = tmp_path / "run", replace(CONFIG, outputs=("overlay", "rle"), score_every=0)
+    with (
+        RunFolder.open(path, {"config": to_dict(config)}, resume=False) as folder,
+        pytest.raises(SourceError, match=r"no mask|not an image"),
+    ):
+        list(begin(folder, config))
+    assert (summary(path)["status"], summary(path)["frames"]) == ("failed", num_kept)
+    assert next_frame(path) == num_kept == len(list(open_source(path / "labelled.mp4")))
+    run(path, config=config, resume=True)
+    assert summary(path)["status"] == "finished"
+    assert [line["stride"] for line in lines(path)] == [line["stride"] for line in lines(whole)]
+    assert len(list(open_source(path / "labelled.mp4"))) == NUM
+
+
+def test_a_student_that_diverged_is_not_kept(tmp_path: Path, no_page: None) -> None:
+    config = replace(CONFIG, distill=replace(BRISK, learner=LearnerConfig(learning_rate=1e30)))
+    with pytest.raises(DivergedError, match=r"try a lower learner\.learning_rate"):
+        run(tmp_path / "run", config=config)
+    assert not (tmp_path / "run" / STUDENT).exists()
+
+
+def test_a_camera_that_sends_nothing_can_be_stopped(tmp_path: Path, no_page: None) -> None:
+    """Ctrl-C was heard after the next frame only, which a camera may never send."""
+    stopped, asked = threading.Event(), itertools.count()
+
+    class SilentReader(MemoryReader):
+        def pictures(self) -> Iterator[Picture]:
+            yield from itertools.islice(super().pictures(), 3)
+            stopped.wait(30)
+
+        def stop(self) -> None:
+            stopped.set()
+
+    seen: list[int] = []
+    with RunFolder.open(tmp_path / "run", {"config": to_dict(CONFIG)}, resume=False) as folder:
+        for report in run_stream(
+            FrameSource(SilentReader(IMAGES)),
+            student(),
+            CountedTeacher(LABELS),
+            config=CONFIG,
+            folder=folder,
+            device=CPU,
+            should_stop=lambda: len(seen) == 3 and next(asked) > 0,  # not right after the frame
+        ):
+            seen.append(report.frame)
+    assert stopped.is_set()
+    assert (summary(tmp_path / "run")["status"], summary(tmp_path / "run")["frames"]) == ("interrupted", 3)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path, no_page: None) -> None:
+    """`total_s` grew with every look at a finished run."""
+    config = replace(CONFIG, outputs=("overlay", "rle"))
+    run(tmp_path / "run", config=config)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    assert run(tmp_path / "run", config=config, resume=True) == []
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()} == before
+    assert tmp_path / "run" / "labelled.mp4" in before
+
+
+def test_reports_that_do_not_reach_the_checkpoint_are_an_error(tmp_path: Path, no_page: None) -> None:
+    """A summary of no frames was written over that of all."""
+    run(tmp_path / "run")
+    (tmp_path / "run" / "reports.jsonl").write_text(json.dumps({"frame": 0}) + "\n")
+    with pytest.raises(StorageError, match=f"has reports of 1 frames and a checkpoint after {NUM}"):
+        run(tmp_path / "run", resume=True)
+    assert summary(tmp_path / "run")["frames"] == NUM
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size_wh": (31, 64)}, "--size 31x64: both sides must be at least 32 pixels"),
-        ({"score_every": -1}, "score_every must not be negative"),
-        ({"checkpoint_every": 0}, "checkpoint_every must be positive"),
+        ({"size_wh": (31, 64)}, "--size 31x64: both sides must have 32 to 8192 pixels"),
+        ({"size_wh": (64, 99999)}, "--size 64x99999: both sides must have 32 to 8192 pixels"),
+        ({"score_every": -1}, "--score-every -1: must not be negative"),
+        ({"checkpoint_every": 0}, "checkpoint_every = 0: must be at least 1"),
+        ({"outputs": ("png", "none")}, "--output none: writes nothing, so it stands alone"),
+        ({"outputs": ("png", "png")}, "--output png: is given twice"),
+        ({"outputs": ("overlai",)}, r"--output overlai: .* \(did you mean 'overlay'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UsageError, match=message):
         RunConfig(source="a.mp4", teacher="embedded", **settings)
 
 

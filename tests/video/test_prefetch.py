@@ -46,6 +46,21 @@ def test_never_more_items_than_asked_for_are_made_ahead() -> None:
     assert taken == list(range(50))
 
 
+def test_a_wish_to_stop_is_heard_while_no_item_comes() -> None:
+    silence, wishes = threading.Event(), []
+
+    def source() -> Iterator[int]:
+        yield from range(3)
+        silence.wait(30)
+
+    with prefetch(source(), should_stop=lambda: bool(wishes)) as items:
+        for item in items:
+            wishes.extend([item] * (item == 2))
+        silence.set()
+    assert wishes == [2]
+    assert threads() == []
+
+
 def test_an_error_comes_after_the_items_before_it() -> None:
     def source() -> Iterator[int]:
         yield from range(3)

@@ -87,7 +87,7 @@ def test_a_source_closed_early_can_be_closed_again(film: Film) -> None:
     ("options", "words"),
     [
         pytest.param({"start_index": -1}, "start_index is -1", id="no negative index"),
-        pytest.param({"max_frames": 0}, "max_frames is 0", id="at least one frame"),
+        pytest.param({"max_frames": -1}, "max_frames is -1", id="not fewer than no frame"),
         pytest.param({"loops": 0}, "loops is 0", id="at least one pass"),
         pytest.param({"fps": Fraction(10)}, "fps has no effect", id="a video has its own times"),
     ],
@@ -196,6 +196,47 @@ BAD = [
     pytest.param(lambda film, folder: "http://127.0.0.1:9/a.mp4", r"cannot be opened: .*refused", id="nobody listens"),
     pytest.param(lambda film, folder: "rtsp://me:secret@127.0.0.1:9/a", r"^rtsp://127", id="password kept out"),
 ]
+
+
+def y4m(path: Path, size: bytes, content: bytes) -> Path:
+    path.write_bytes(b"YUV4MPEG2 " + size + b" F25:1 Ip A1:1 C420jpeg\n" + content)
+    return path
+
+
+FRAME = b"FRAME\n" + bytes(64 * 48 * 3 // 2)
+BAD += [
+    pytest.param(lambda film, folder: "", "the source has no name", id="no name"),
+    pytest.param(
+        lambda film, folder: str(y4m(folder / "none.y4m", b"W0 H0", b"FRAME\n")),
+        "header makes no sense",
+        id="0 x 0, raw",
+    ),
+]
+
+
+@pytest.mark.parametrize(("size", "missing"), [(5 * len(FRAME), None), (4 * len(FRAME) + 1000, "middle of a frame")])
+def test_a_raw_video_that_ends_in_the_middle_of_a_frame(tmp_path: Path, size: int, missing: str | None) -> None:
+    """libav drops the half frame and says nothing."""
+    with open_source(y4m(tmp_path / "a.y4m", b"W64 H48", (5 * FRAME)[:size])) as source:
+        assert len(list(source)) == (5 if missing is None else 4)
+        assert missing is None or missing in (source.truncated or "")
+        assert (source.truncated is None) == (missing is None)
+
+
+def test_a_matroska_file_that_lacks_its_last_second(film: Film, noise) -> None:
+    """The duration in a header is not exact; the length in bytes is."""
+    path = film("a.mkv", num_frames=30, image=noise)
+    with open_source(path) as source:
+        assert (len(list(source)), source.truncated) == (30, None)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    with open_source(path) as source:
+        assert 15 < len(list(source)) < 30
+        assert "bytes too early" in (source.truncated or "")
+
+
+def test_no_frames_can_be_asked_for(film: Film) -> None:
+    with open_source(film("a.mp4"), start_index=3, max_frames=0) as source:
+        assert list(source) == []
 
 
 @pytest.mark.parametrize(("make", "words"), BAD)

@@ -1,9 +1,7 @@
 """What `narrowcast stream run` does, apart from parsing."""
 
 import json
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 import typer
 
+from narrowcast.cli._interrupt import stop_on_signal
 from narrowcast.cli._progress import Progress
 from narrowcast.core.config import from_dict, read_recipe, to_dict
 from narrowcast.core.errors import ConfigError, UsageError, did_you_mean
@@ -82,7 +81,10 @@ def run(request: RunRequest, *, as_json: bool) -> None:
     start = next_frame(request.out) if request.resume else 0
     with open_source(request.source, start_index=start, max_frames=_remaining(request.max_frames, start)) as source:
         run_json = {"config": to_dict(config), "classes": list(teacher.classes), "environment": describe(device)}
-        with RunFolder.open(request.out, run_json, resume=request.resume) as folder, _stop_on_interrupt() as stop:
+        with (
+            RunFolder.open(request.out, run_json, resume=request.resume) as folder,
+            stop_on_signal("this frame") as stop,
+        ):
             reports = run_stream(
                 source,
                 student,
@@ -91,12 +93,11 @@ def run(request: RunRequest, *, as_json: bool) -> None:
                 folder=folder,
                 device=device,
                 scorer=scorer,
-                should_stop=lambda: stop.signal is not None,
+                should_stop=lambda: stop.is_asked,
             )
             _show(reports, source, start)
     _tell(request.out, as_json=as_json)
-    if stop.signal is not None:
-        raise typer.Exit(128 + stop.signal)  # what a shell gives a command that a signal ended
+    stop.exit()
 
 
 def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RunConfig:
@@ -187,33 +188,6 @@ def _remaining(max_frames: int | None, start: int) -> int | None:
     if max_frames < start:
         raise UsageError(f"--max-frames {max_frames}: the run has {start} frames already")
     return max_frames - start
-
-
-class _Stop:
-    signal: int | None = None  # that asked for the end
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[_Stop]:
-    """Ctrl-C, SIGTERM and a closed terminal ask for an end after the current frame; a second Ctrl-C ends at once.
-
-    A signal that is ignored already stays so (`nohup`).
-    """
-    stop = _Stop()
-
-    def ask(number: int, _: Any) -> None:
-        if stop.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.signal = number
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, ask) for number in heard}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(reports: Iterator[StreamReport], source: FrameSource, start: int) -> None:

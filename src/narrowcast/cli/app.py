@@ -28,10 +28,11 @@ app.add_typer(stream.app, name="stream")
 app.command("zoo")(zoo.zoo)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"narrowcast {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -75,7 +76,7 @@ def _failed(message: str, exit_code: int) -> int:
 
 def _misused(error: Any) -> int:
     """One line for what the parser of the command line refuses; a command without arguments shows its help."""
-    if not error.message.strip() or type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return error.exit_code
     context = getattr(error, "ctx", None)
@@ -86,5 +87,4 @@ def _misused(error: Any) -> int:
 def _words(error: OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; a smaller --size needs less"
-    name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{error.strerror or error}"
+    return f"{error.filename or 'standard output'}: {error.strerror or error}"

@@ -5,7 +5,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,23 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str) -> T:
 def to_dict(config: Any) -> dict[str, Any]:
     """The dataclass `config` as values that JSON can hold."""
     return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The first value of `now` that was another in `before`, or None.
+
+    >>> difference({"schedule": {"accuracy": 0.8}}, {"schedule": {"accuracy": 0.7}})
+    'schedule.accuracy = 0.8, not 0.7'
+    """
+    for key, value in now.items():
+        was = before.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            inner = difference(was, value, f"{prefix}{key}.")
+            if inner is not None:
+                return inner
+        elif was != value:
+            return f"{prefix}{key} = {was}, not {value}"
+    return None
 
 
 def _plain(value: Any) -> Any:

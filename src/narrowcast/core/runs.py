@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
+from narrowcast.core.config import difference
 from narrowcast.core.errors import StorageError, UsageError
 from narrowcast.core.files import write_json
 
@@ -102,12 +103,13 @@ class RunFolder:
         path = self.path / REPORTS
         return path.exists() and path.stat().st_size > 0
 
-    def status(self) -> str | None:
-        """What the summary says of the end of the run; None where there is no summary."""
+    def is_finished(self, *, num_frames: int) -> bool:
+        """Whether there is a summary of a finished run of so many frames."""
         try:
-            return json.loads((self.path / SUMMARY).read_text(encoding="utf-8")).get("status")
-        except (OSError, ValueError):
-            return None
+            summary = json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+            return (summary["status"], summary["frames"]) == ("finished", num_frames)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
@@ -161,19 +163,6 @@ def _frame_of(line: bytes, path: Path) -> int:
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
-    difference = _difference(before, json.loads(json.dumps(now)))
-    if difference is not None:
-        raise UsageError(f"{where}: the run was started with {difference}; resume with the same settings")
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str | None:
-    """The first setting of `now` that was another, as "schedule.accuracy = 0.8, not 0.7"; None where all are equal."""
-    for key, value in now.items():
-        was = before.get(key)
-        if isinstance(was, dict) and isinstance(value, dict):
-            inner = _difference(was, value, f"{prefix}{key}.")
-            if inner is not None:
-                return inner
-        elif was != value:
-            return f"{prefix}{key} = {was}, not {value}"
-    return None
+    changed = difference(before, json.loads(json.dumps(now)))
+    if changed is not None:
+        raise UsageError(f"{where}: the run was started with {changed}; resume with the same settings")

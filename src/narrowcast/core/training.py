@@ -7,7 +7,7 @@ comes in as `batches` and `loss`.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from narrowcast.core import checkpoint
-from narrowcast.core.errors import ConfigError
+from narrowcast.core.errors import ConfigError, DivergedError
 from narrowcast.core.runtime import compute_dtype
 
 CHECKPOINT = "training.safetensors"
@@ -103,8 +103,15 @@ class Trainer(Generic[Net]):
 
     def run(
         self, batches: Iterable[Sequence[Tensor]], loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
-    ) -> Iterator[TrainReport]:
-        """Train on `batches` (inputs and targets), which begin at the current step, and report now and then."""
+    ) -> Generator[TrainReport, None, None]:
+        """Train on `batches` (inputs and targets), which begin at the current step, and report now and then.
+
+        A checkpoint is written now and then, at the end, and when the generator is closed.
+
+        Raises:
+            DivergedError: the loss is not finite; the last checkpoint was written before that.
+            StorageError: a checkpoint cannot be written.
+        """
         device = next(self.net.parameters()).device
         dtype = compute_dtype(device)
         self.net.train()
@@ -121,14 +128,29 @@ class Trainer(Generic[Net]):
             total, since = total + value.detach(), since + 1
             is_last = self.step >= self.config.steps
             if self.step % self.config.checkpoint_every == 0 or is_last:
+                self._check(total)
                 self.save()
             if self.step % self.config.report_every == 0 or is_last:
-                mean = total.item() / since  # the only CPU-GPU sync
+                mean = self._check(total) / since  # the only CPU-GPU sync, but for checkpoints
                 speed = since / (time.perf_counter() - started)
-                yield TrainReport(self.step, self.config.steps, mean, rate, speed)
+                try:
+                    yield TrainReport(self.step, self.config.steps, mean, rate, speed)
+                except GeneratorExit:  # whoever listens has had enough: what was learned is kept
+                    self.save()
+                    raise
                 total, since, started = torch.zeros((), device=device), 0, time.perf_counter()
             if is_last:
                 return
+
+    def _check(self, total: Tensor) -> float:
+        value = total.item()
+        if not math.isfinite(value):
+            rate = self.config.learning_rate
+            raise DivergedError(
+                f"{self.folder}: the loss is not finite any more at step {self.step};"
+                f" begin anew with a lower training.learning_rate than {rate:g}"
+            )
+        return value
 
     def _set_rate(self) -> float:
         rate = learning_rate_at(self.step, self.config)

@@ -53,8 +53,9 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.min_area < 1:
             raise ConfigError(f"min_area = {self.min_area}: must be in [0, 1)")
-        if self.replay < 0 or self.seed < 0:
-            raise ConfigError(f"replay = {self.replay}, seed = {self.seed}: must not be negative")
+        for name in ("replay", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
 
 
 DEFAULT = DistillConfig()

@@ -5,7 +5,8 @@ Two steps, each resumable: the teacher labels the images once (`labelling`), the
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from narrowcast.core.config import to_dict
-from narrowcast.core.errors import ConfigError, UsageError
+from narrowcast.core.config import difference, to_dict
+from narrowcast.core.errors import ConfigError, StorageError, UsageError
 from narrowcast.core.files import write_json
 from narrowcast.core.frames import IGNORE
 from narrowcast.core.runtime import seed_everything
-from narrowcast.core.training import TrainConfig, Trainer, TrainReport
+from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport
 from narrowcast.data.stills import ComposeConfig, ComposedStills, Still, scan, split
 from narrowcast.data.tags import Tags
 from narrowcast.metrics.segmentation import SegmentationScore
@@ -66,7 +67,7 @@ def pretrain(
     training: TrainConfig,
     folder: Path,
     groups: Any = None,
-) -> Iterator[TrainReport]:
+) -> Generator[TrainReport, None, None]:
     """Train `net` on composed stills in `folder`, from its checkpoint where there is one.
 
     At the end `folder` holds `student.safetensors` (the averaged network, kernels in float16) and `pretrain.json`
@@ -95,8 +96,7 @@ def pretrain(
     scores = score_stills(trainer.averaged, held_out, classes=classes, size=compose.size) if held_out else {}
     meta = {"pretrained_steps": trainer.step}
     save_student(folder / "student.safetensors", trainer.averaged, classes, meta=meta, kernel_dtype=torch.float16)
-    note = json.loads((folder / "pretrain.json").read_text(encoding="utf-8"))
-    write_json(folder / "pretrain.json", note | {"held_out": scores})
+    write_json(folder / "pretrain.json", read_result(folder) | {"held_out": scores})
 
 
 def pretrain_loss(logits: Float[Tensor, "b k h w"], labels: Tensor, *, foreground_weight: float) -> Float[Tensor, ""]:
@@ -173,6 +173,7 @@ def _batches(
 
 def _one_thread(_: int) -> None:
     cv2.setNumThreads(0)  # workers are processes already
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the process that trains answers it
 
 
 def _sign(folder: Path, config: Any, compose: Any, training: Any, num_stills: int) -> None:
@@ -183,9 +184,22 @@ def _sign(folder: Path, config: Any, compose: Any, training: Any, num_stills: in
         "images": num_stills,
     }
     path = folder / "pretrain.json"
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if {key: kept.get(key) for key in note} != note:
-            raise UsageError(f"{folder}: holds a training with other settings; choose another folder or delete it")
+    if path.exists() and (folder / CHECKPOINT).exists():
+        changed = difference(read_result(folder), note)
+        if changed is not None:
+            raise UsageError(f"{folder}: holds a training with {changed}; choose another folder or delete it")
         return
     write_json(path, note)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What `pretrain.json` says.
+
+    Raises:
+        StorageError: it is missing or damaged.
+    """
+    path = folder / "pretrain.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(f"{path}: damaged, so the training cannot go on; choose another folder ({error})") from error

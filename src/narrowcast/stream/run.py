@@ -1,5 +1,6 @@
 """A stream from its first frame to its folder: distillation, scores, outputs, checkpoints, resume."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,12 +16,12 @@ from narrowcast.core.errors import ConfigError, DivergedError, NarrowcastError, 
 from narrowcast.core.frames import Frame
 from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import seed_everything
-from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
 from narrowcast.stream.outputs import Outputs, check_kinds, make_outputs
 from narrowcast.stream.report import write_report
+from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs, summarise
 from narrowcast.video.prefetch import prefetch
 from narrowcast.video.source import FrameSource
@@ -107,10 +108,13 @@ def run_stream(
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
     folder.keep_reports(before_frame=first)
     _check_reports(folder, first)
-    outputs.rewind(first)
     with outputs, prefetch(source, should_stop=should_stop) as frames:
         try:
-            for frame in frames:
+            head = list(itertools.islice(frames, 1))
+            if not head and folder.is_finished(num_frames=first):
+                return  # it stays as it is
+            outputs.rewind(first)
+            for frame in itertools.chain(head, frames):
                 assert frame.index == run.next_frame, "the source must begin where the run goes on"
                 yield run.step(frame, config, scorer or teacher, outputs)
                 if run.next_frame % config.checkpoint_every == 0:
@@ -125,8 +129,7 @@ def run_stream(
             raise
         finally:
             source.stop()  # a camera that sends nothing is not waited for
-        if run.next_frame > first or folder.status() != "finished":  # a finished run stays as it is
-            run.finish(source, outputs, status="interrupted" if should_stop() else "finished")
+        run.finish(source, outputs, status="interrupted" if should_stop() else "finished")
 
 
 def _check_reports(folder: RunFolder, first: int) -> None:
@@ -137,29 +140,6 @@ def _check_reports(folder: RunFolder, first: int) -> None:
             f"{folder.path}: has reports of {num_reports} frames and a checkpoint after {first}, so the run cannot go"
             " on; choose another --out"
         )
-
-
-@final
-class SegmentationScores:
-    """The three scores of a run: predictions, predictions on frames without the teacher, and outputs."""
-
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        self.predictions, self.without_teacher, self.outputs = (SegmentationScore(classes) for _ in range(3))
-
-    def add(self, report: StreamReport, labels: Any) -> float:
-        """Score one frame; the mean IoU of its prediction."""
-        if report.teacher_labels is None:
-            self.without_teacher.add(report.prediction, labels)
-        self.outputs.add(report.labels, labels)
-        return self.predictions.add(report.prediction, labels)
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name).to_json() for name in ("predictions", "without_teacher", "outputs")}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Bring back what `to_json` gave."""
-        for name, values in state.items():
-            setattr(self, name, SegmentationScore.from_json(values))
 
 
 @final

@@ -1,7 +1,7 @@
 """The numbers of a run: accuracy, and what it cost beside the teacher on every frame."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,7 @@ from narrowcast.models.augmented import AugmentedTeacher
 from narrowcast.models.classes import SelectedTeacher
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import Distiller
-
-if TYPE_CHECKING:
-    from narrowcast.stream.run import SegmentationScores
+from narrowcast.stream.scores import SegmentationScores
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class Costs:
     total_s: float = 0.0
 
 
-def summarise(folder: RunFolder, scores: "SegmentationScores", costs: Costs, distiller: Distiller) -> dict[str, Any]:
+def summarise(folder: RunFolder, scores: SegmentationScores, costs: Costs, distiller: Distiller) -> dict[str, Any]:
     """What `summary.json` holds; a number that cannot be known is None.
 
     `speedup` is the teacher's median time × frames over `total_s`. `total_s` counts decoding, drawing and writing too,

@@ -86,11 +86,11 @@ class Passage:
             return f"ends after {self._num_frames} of {promised} frames"
         if self._is_cut or self._has_half_a_frame():
             return f"ends in the middle of a frame, after {self._num_frames}"
-        if (missing := _missing_bytes(self._container)) > 0:
-            return f"is {missing} bytes short of its own length, after {self._num_frames} frames"
         promised_s = _promised_s(self._container, self._stream)
         if promised_s is not None and promised_s - self._last_s > SHORTFALL_S:
             return f"ends at {float(self._last_s):.2f} s of {float(promised_s):.2f} s, after {self._num_frames} frames"
+        if (missing := _missing_bytes(self._container)) > 0:
+            return f"ends {missing} bytes too early, after {self._num_frames} frames"
         return None
 
     def _has_half_a_frame(self) -> bool:
