@@ -5,7 +5,9 @@
 
 import json
 import re
+import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +47,31 @@ def stream(result: dict[str, Any]) -> str:
     head = ["method", "mIoU of predictions", "without teacher frames", "of outputs", "per class"]
     head += ["teacher on", "updates", "speedup", "in multiply-adds", "student ms", "update ms"]
     rows = []
-    for name, row in result["rows"].items():
-        found = {key: value for key, value in row["iou_per_class"].items() if value is not None}
-        scores = [percent(row[f"miou_pooled{kind}"]) for kind in ("", "_without_teacher_frames", "_of_outputs")]
-        scores.append(", ".join(f"{key} {percent(value)}" for key, value in found.items()))
-        costs = [percent(row["teacher_fraction"]) + "%", str(row["updates"])]
-        costs += [times(row["speedup"]), times(row["speedup_macs"])]
-        costs += [number(row["student_ms_p50"]), number(row["update_ms_p50"])]
-        rows.append([name, *scores, *costs])
+    for name, runs in by_method(result).items():
+        found = runs[0]["iou_per_class"]
+        classes = {
+            key: mean(run["iou_per_class"][key] for run in runs) for key, value in found.items() if value is not None
+        }
+        scores = [
+            spread(run[f"miou_pooled{kind}"] for run in runs) for kind in ("", "_without_teacher_frames", "_of_outputs")
+        ]
+        scores.append(", ".join(f"{key} {percent(value)}" for key, value in classes.items()))
+        costs = [
+            percent(mean(run["teacher_fraction"] for run in runs)) + "%",
+            f"{mean(run['updates'] for run in runs):.0f}",
+        ]
+        costs += [times(mean(run[key] for run in runs)) for key in ("speedup", "speedup_macs")]
+        costs += [number(mean(run[key] for run in runs)) for key in ("student_ms_p50", "update_ms_p50")]
+        rows.append([f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name, *scores, *costs])
     return table(head, rows)
 
 
 def short(result: dict[str, Any]) -> str:
     """The same in four columns, for the README."""
-    rows = [
-        [name, percent(row["miou_pooled"]), percent(row["teacher_fraction"]) + "%", times(row["speedup"])]
-        for name, row in result["rows"].items()
-    ]
+    rows = []
+    for name, runs in by_method(result).items():
+        asked, speed = mean(run["teacher_fraction"] for run in runs), mean(run["speedup"] for run in runs)
+        rows.append([name, spread(run["miou_pooled"] for run in runs), percent(asked) + "%", times(speed)])
     return table(["method", "mIoU", "teacher on", "speedup"], rows)
 
 
@@ -86,6 +96,27 @@ def davis(result: dict[str, Any]) -> str:
         each = (f"{net['sequences'][one]['j']:.2f}" for one in sequences)
         rows.append([name, f"**{net['mean_j']:.3f}**", f"{net['median_ms']:.0f}", *each])
     return table(["", "mean J", "ms", *sequences], rows)
+
+
+def by_method(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The runs of each method: one, or one a seed."""
+    methods: dict[str, list[dict[str, Any]]] = {}
+    for row in result["rows"].values():
+        methods.setdefault(row["method"], []).append(row)
+    return methods
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def spread(values: Iterable[float]) -> str:
+    """The mean in percent, with its standard error where there are several runs."""
+    known = [100 * value for value in values]
+    if len(known) < 2:
+        return f"{known[0]:.1f}"
+    return f"{statistics.fmean(known):.1f} ± {statistics.stdev(known) / len(known) ** 0.5:.1f}"
 
 
 def percent(value: float | None) -> str:

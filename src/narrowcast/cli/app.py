@@ -50,7 +50,7 @@ def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 misused, 130 ended by Ctrl-C (128 + the signal's number)."""
     debug = "--debug" in sys.argv
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="narrowcast", standalone_mode=False)  # however Python was started
     except NarrowcastError as error:
         if debug:
             traceback.print_exc()
