@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_networks import noise
 
 from narrowcast.core.errors import ConfigError, NarrowcastError, ShapeError, UsageError
 from narrowcast.models.callable_teacher import CallableTeacher, load_callable
+from tiny_networks import noise
 
 CLASSES = ("background", "person", "car")
 IMAGE = noise(6, 8)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_networks import noise
 
 from narrowcast.core import checkpoint
 from narrowcast.core.errors import ConfigError, WeightsError
 from narrowcast.models.embedded import EmbeddedTeacher
 from narrowcast.models.lite_segmenter import LiteSegmenter
 from narrowcast.models.taxonomy import VOC
+from tiny_networks import noise
 
 CPU = torch.device("cpu")
 
