@@ -8,7 +8,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from narrowcast.core.errors import ConfigError
-from narrowcast.metrics.cost import count_macs, count_params, count_training_macs, latency_ms, summarize_ms
+from narrowcast.metrics.cost import (
+    count_layer_macs,
+    count_macs,
+    count_params,
+    count_training_macs,
+    latency_ms,
+    summarize_ms,
+)
 
 
 def test_forward_counts_are_the_formula() -> None:
@@ -22,6 +29,15 @@ def test_forward_counts_are_the_formula() -> None:
 def test_counting_computes_nothing_on_the_meta_device() -> None:
     with torch.device("meta"):
         assert count_macs(nn.Linear(100_000, 100_000), torch.empty(7, 100_000)) == 7 * 10**10
+
+
+def test_layers_tell_the_same_count_and_norms_are_extra() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 6 * 4, 5))
+    images = torch.rand(2, 4, 8, 6)
+    assert count_layer_macs(net, images, net=net) == count_macs(net, images) == 2 * (24 * 8 * 2 * 9 + 5 * 192)
+    assert count_layer_macs(net, images, net=net, norms=True) - count_macs(net, images) == 2 * 8 * 24
+    count_layer_macs(lambda x: net[0](net[0](x).repeat(1, 2, 1, 1)[:, :4]), images, net=net)
+    assert not any(module._forward_hooks for module in net.modules())
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:

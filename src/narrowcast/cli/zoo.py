@@ -28,7 +28,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     table = Table("name", "input", "parameters", "multiply-adds", "thesis")
     for row in rows:
         height, width = row["input_size_hw"]
-        cost = (f"{row['params'] / 1e6:.3f} M", f"{row['macs'] / 1e9:.2f} G")
+        cost = (f"{row['params'] / 1e6:.3f} M", _operations(row["macs"]))
         table.add_row(row["name"], f"{width}×{height}", *cost, _thesis(row["thesis"]))
     Console().print(table)
 
@@ -38,4 +38,13 @@ def _thesis(figures: dict[str, Any] | None) -> str:
     if figures is None:
         return ""
     params = f"{figures['params'] / 1e6:.3g} M, " if figures["params"] else ""
-    return f"{params}{figures['cost'] / 1e9:.4g} G {figures['unit']} (table {figures['table']}, {figures['row']})"
+    return f"{params}{_operations(figures['cost'])} {figures['unit']} (table {figures['table']}, {figures['row']})"
+
+
+def _operations(count: float) -> str:
+    """Four digits with the letter that fits.
+
+    >>> _operations(15.16e9), _operations(26_401_024)
+    ('15.16 G', '26.4 M')
+    """
+    return f"{count / 1e9:.4g} G" if count >= 1e9 else f"{count / 1e6:.4g} M"

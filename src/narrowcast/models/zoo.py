@@ -8,13 +8,17 @@ from typing import Any, Literal, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import detection, segmentation
+from torchvision.models import detection, mobilenet_v2, resnet18, segmentation
 
+from narrowcast.models.cifar_resnet import CifarResNet
+from narrowcast.models.densenet import DenseNet
 from narrowcast.models.jitnet import JITNet, literal_forward
 from narrowcast.models.mobilenet import MobileNetV2Student
+from narrowcast.models.ressep import ResSep
 
 NUM_CLASSES = 23  # with which tables 2.1 and 2.4 recount
 FRAME_HW = (720, 1280)  # table 2.1: "a frame of 720p video"
+IMAGENET_HW, CIFAR_HW = (224, 224), (32, 32)  # chapter 3
 MASK_RCNN_SHORT_PX, MASK_RCNN_LONG_PX = 800, 1333  # what torchvision resizes a frame to
 MASK_RCNN_PROPOSALS, MASK_RCNN_DETECTIONS = 1000, 100  # the most that torchvision keeps of a frame
 
@@ -109,6 +113,33 @@ def _table_2_4(row: str, gflops: float) -> ThesisFigures:
     return ThesisFigures(table="2.4", row=row, params=None, cost=gflops * 1e9, unit="2xMAC")
 
 
+def _ressep(letter: str, *, depth: int, width: float, params: float, cost: float) -> Entry:
+    thesis = ThesisFigures(table="3.1", row=f"ResSep-{letter}", params=params * 1e6, cost=cost * 1e6, unit="MAC")
+    build = partial(ResSep, depth=depth, width=width)
+    return Entry(name=f"ressep-{letter.lower()}", build=build, input_size_hw=IMAGENET_HW, thesis=thesis)
+
+
+def _resnet(num_layers: int, params: float, cost: float) -> Entry:
+    thesis = table_3_3(f"ResNet-{num_layers}", params=params, cost=cost)
+    return Entry(
+        name=f"resnet-{num_layers}", build=partial(CifarResNet, num_layers), input_size_hw=CIFAR_HW, thesis=thesis
+    )
+
+
+def _densenet(num_layers: int, params: float, cost: float) -> Entry:
+    thesis = table_3_3(f"DenseNet-d{num_layers}", params=params, cost=cost)
+    return Entry(
+        name=f"densenet-d{num_layers}", build=partial(DenseNet, num_layers), input_size_hw=CIFAR_HW, thesis=thesis
+    )
+
+
+def table_3_3(row: str, *, params: float, cost: float) -> ThesisFigures:
+    """A row of table 3.3, in millions; its "MADDs" are 2 × multiply-adds (recounted)."""
+    return ThesisFigures(table="3.3", row=row, params=params * 1e6, cost=cost * 1e6, unit="2xMAC")
+
+
+RESNET_18 = ThesisFigures(table="3.1", row="ResNet-18", params=11.69e6, cost=1800e6, unit="MAC")
+
 ZOO: tuple[Entry, ...] = (
     _jitnet("jitnet", ThesisFigures(table="2.1", row="JITNet", params=3e6, cost=15.2e9, unit="2xMAC")),
     _jitnet("jitnet-w0.5", _table_2_4("Width 0.5", 11.8), width=0.5),
@@ -122,4 +153,26 @@ ZOO: tuple[Entry, ...] = (
     _torchvision("maskrcnn-v2", detection.maskrcnn_resnet50_fpn_v2, run=maskrcnn_at_most),
     _torchvision("deeplabv3-mnv3", segmentation.deeplabv3_mobilenet_v3_large),
     _torchvision("lraspp", segmentation.lraspp_mobilenet_v3_large),
+    _ressep("A", depth=2, width=0.5, params=1.96, cost=181),
+    _ressep("B", depth=3, width=0.5, params=2.68, cost=290),
+    _ressep("C", depth=2, width=0.75, params=3.98, cost=380),
+    _ressep("D", depth=3, width=0.75, params=5.58, cost=620),
+    _ressep("E", depth=3, width=1.0, params=9.53, cost=1060),
+    _resnet(14, params=0.17, cost=52),
+    _resnet(20, params=0.27, cost=81),
+    _resnet(26, params=0.37, cost=109),
+    _resnet(32, params=0.47, cost=137),
+    _resnet(56, params=0.85, cost=250),
+    _resnet(110, params=1.73, cost=505),
+    _resnet(164, params=2.60, cost=760),
+    _densenet(3, params=0.36, cost=212),
+    _densenet(4, params=0.58, cost=333),
+    _densenet(6, params=1.19, cost=655),
+    _densenet(8, params=2.00, cost=1080),
+    _densenet(10, params=3.03, cost=1619),
+    _densenet(12, params=4.27, cost=2260),
+    _densenet(14, params=5.72, cost=3008),
+    Entry(name="resnet18", build=resnet18, input_size_hw=IMAGENET_HW, thesis=RESNET_18),
+    # torchvision has MobileNetV2; table 3.1's MobileNet (4.2 M, 569 M multiply-adds) is the first version
+    Entry(name="mobilenetv2", build=mobilenet_v2, input_size_hw=IMAGENET_HW),
 )
