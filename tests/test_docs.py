@@ -25,7 +25,7 @@ from fakes import CLASSES as SCENE
 from fakes import LookupTeacher, flat_labels, plain_frames
 from narrowcast.cli import _pretrain, _run
 from narrowcast.cli.app import app
-from narrowcast.core.config import from_dict, read_recipe
+from narrowcast.core.config import from_dict, read_recipe, to_dict
 from narrowcast.core.runs import RunFolder
 from narrowcast.models.jitnet import JITNet
 from narrowcast.stream.distill import DEFAULT, THESIS, DistillConfig, Distiller
@@ -157,7 +157,7 @@ def test_the_settings_of_pretraining_have_the_documented_defaults(section: str) 
     rows = settings_table("pretrain.md", section)
     config = _pretrain.SECTIONS[section]()
     assert rows.keys() == {field.name for field in dataclasses.fields(config)}
-    assert {name: value_of(cells[0]) for name, cells in rows.items()} == dataclasses.asdict(config)
+    assert {name: value_of(cells[0]) for name, cells in rows.items()} == to_dict(config)
 
 
 def test_the_other_sections_of_streams_are_documented() -> None:

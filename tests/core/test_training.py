@@ -3,6 +3,9 @@
 import dataclasses
 import itertools
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,3 +212,149 @@ def test_a_folder_that_cannot_be_written_ends_the_training_with_its_name(tmp_pat
 def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=rf"\[training\] {next(iter(change))} = "):
         dataclasses.replace(CONFIG, **change)
+
+
+SGD = dataclasses.replace(
+    CONFIG, optimizer="sgd", schedule="step", milestones=(0.5,), checkpoint_every=3, precision="float32"
+)
+
+
+def test_sgd_is_resumed_to_the_bit(tmp_path: Path) -> None:
+    whole, expected = train(tmp_path / "whole", SGD)
+    train(tmp_path / "cut", SGD, stop_after=2)
+    resumed, after = train(tmp_path / "cut", SGD)
+    assert numbers(after) == numbers(expected)[2:]
+    assert_same(resumed.averaged, whole.averaged)
+
+
+def test_sgd_is_that_of_a_loop(tmp_path: Path) -> None:
+    """Momentum and weight decay written out."""
+    trainer, _ = train(tmp_path, SGD)
+    net, velocity = make_net(), {}
+    for step in range(SGD.steps):
+        net.zero_grad()
+        loss(net, *next(batches(step))).backward()
+        for name, weight in net.named_parameters():
+            assert weight.grad is not None
+            pull = weight.grad + SGD.weight_decay * weight.detach()
+            velocity[name] = SGD.momentum * velocity[name] + pull if step else pull
+            weight.data -= learning_rate_at(step, SGD) * velocity[name]
+    trained = dict(trainer.net.named_parameters())
+    for name, weight in net.named_parameters():
+        torch.testing.assert_close(weight, trained[name], rtol=1e-3, atol=1e-5)
+
+
+def test_micro_batches_add_up_to_their_batch(tmp_path: Path) -> None:
+    """A network without batch norm cannot tell a batch from its parts."""
+    finals = []
+    for accumulate in (1, 2, 4):
+        config = dataclasses.replace(SGD, accumulate=accumulate, precision="float32")
+        torch.manual_seed(1)
+        trainer = Trainer(nn.Conv2d(3, 2, 3), config, folder=tmp_path / str(accumulate))
+        parts = (part for batch in batches() for part in zip(*(t.chunk(accumulate) for t in batch), strict=True))
+        list(trainer.run(parts, loss))
+        finals.append(trainer.net.weight.detach())
+    torch.testing.assert_close(finals[0], finals[1])
+    torch.testing.assert_close(finals[0], finals[2])
+
+
+def test_batches_may_hold_any_number_of_tensors(tmp_path: Path) -> None:
+    def weighted(net: nn.Module, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        return loss(net, images, labels) * weights.mean()
+
+    trainer = Trainer(make_net(), CONFIG, folder=tmp_path)
+    reports = list(trainer.run(((*batch, torch.zeros(4)) for batch in batches()), weighted))
+    assert all(report.loss == 0 for report in reports)
+
+
+def test_dropout_is_resumed_to_the_bit(tmp_path: Path) -> None:
+    """The generator went on from wherever the new process had left it."""
+
+    def run(folder: Path, stop_after: int | None) -> tuple[nn.Module, list[float]]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Dropout(0.5), make_net())
+        trainer = Trainer(net, CONFIG, folder=folder)
+        trainer.resume()
+        torch.manual_seed(stop_after or 77)
+        reports = trainer.run(batches(trainer.step), loss)
+        return net, [report.loss for report in itertools.islice(reports, stop_after)]
+
+    whole, losses = run(tmp_path / "whole", None)
+    _, before = run(tmp_path / "cut", 2)
+    resumed, after = run(tmp_path / "cut", None)
+    assert before + after == losses
+    assert_same(whole, resumed)
+
+
+def test_parts_that_are_kept_frozen_stay_so(tmp_path: Path) -> None:
+    def set_modes(net: nn.Module) -> None:
+        net.train()
+        net[1].eval()
+
+    net = make_net()
+    before = net[1].running_mean.clone()
+    list(Trainer(net, CONFIG, folder=tmp_path, set_modes=set_modes).run(batches(), loss))
+    assert torch.equal(net[1].running_mean, before)
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_train_one_network(tmp_path: Path, repository: Path) -> None:
+    """Two processes with half of each batch are one with all of it; a parameter without a gradient hangs nobody."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from narrowcast.core.training import TrainConfig, Trainer, sample_numbers
+from narrowcast.core.workers import joined
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(3, 1), nn.Linear(3, 1)
+    def forward(self, x):
+        return self.used(x)
+config = TrainConfig(steps=6, batch_size=4, accumulate=int(sys.argv[2]), optimizer="sgd", learning_rate=0.1,
+                     warmup_steps=0, report_every=3, precision="float32")
+with joined(torch.device("cpu")) as own:
+    torch.manual_seed(0)
+    data = torch.randn(24, 3)
+    trainer = Trainer(Net(), config, folder=Path(sys.argv[1]))
+    batches = ((data[numbers],) for numbers in sample_numbers(config, first_step=0))
+    reports = list(trainer.run(batches, lambda net, x: (net(x) - x.sum(1, keepdim=True)).square().mean()))
+    if own.is_first:
+        print(own.num, *(f"{r.loss:.6f}" for r in reports), trainer.net.used.weight.tolist())
+"""
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository / "src"), "PYTHONWARNINGS": ""}
+    environment = {key: value for key, value in environment.items() if not key.startswith("TORCHELASTIC")}
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+    def run(command: list[str], folder: str, accumulate: int) -> str:
+        arguments = [*command, str(script), str(tmp_path / folder), str(accumulate)]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    one, two = run([sys.executable], "one", 2), run(start, "two", 2)
+    assert (one[0], two[0]) == ("1", "2")
+
+    def shown(text: str) -> list[float]:
+        return [float(word.strip("[],")) for word in text.split()[1:]]
+
+    assert shown(one) == pytest.approx(shown(two), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"milestones": (0.5, 0.2)}, {"milestones": (1.5,)}, {"momentum": 1.0}, {"gamma": 0.0}, {"warmup_steps": -1}],
+    ids=lambda change: next(iter(change)),
+)
+def test_schedules_out_of_range_are_refused(change: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size = 4: must be a multiple of accumulate \(3\)"):
+        Trainer(make_net(), dataclasses.replace(CONFIG, accumulate=3), folder=tmp_path)

@@ -197,6 +197,14 @@ def test_other_settings_or_images_in_the_same_folder_are_refused(stills: list[St
         run(stills[:-1], tmp_path / "run")
 
 
+def test_a_folder_of_before_a_setting_existed_goes_on(stills: list[Still], tmp_path: Path) -> None:
+    run(stills, tmp_path / "run", stop_after=1)
+    note = json.loads((tmp_path / "run" / "pretrain.json").read_text())
+    del note["training"]["optimizer"], note["training"]["accumulate"]
+    (tmp_path / "run" / "pretrain.json").write_text(json.dumps(note))
+    assert run(stills, tmp_path / "run")
+
+
 def test_without_images_held_out_there_is_no_score(stills: list[Still], tmp_path: Path) -> None:
     run(stills, tmp_path / "run", config=replace(CONFIG, held_out=0.0), training=replace(TRAINING, steps=1))
     assert json.loads((tmp_path / "run" / "pretrain.json").read_text())["held_out"] == {}

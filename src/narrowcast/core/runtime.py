@@ -5,6 +5,8 @@ import platform
 import random
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,22 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries below us may use the global one
     torch.manual_seed(seed)
+
+
+def seed_step(seed: int, number: int) -> None:
+    """Seed torch for step `number` of what `seed` began, so that a resumed training draws what it would have drawn."""
+    torch.manual_seed((seed << 32) + number)
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """torch's CPU generator seeded by `numbers` while the block runs, and as it was after it."""
+    state = torch.get_rng_state()
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Two steps, each resumable: the teacher labels the images once (`labelling`), then a network learns from the labels.
 """
 
-import itertools
 import json
 import signal
 from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +22,7 @@ from narrowcast.core.errors import ConfigError, StorageError, UsageError
 from narrowcast.core.files import write_json
 from narrowcast.core.frames import IGNORE
 from narrowcast.core.runtime import seed_everything
-from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport
+from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport, sample_numbers
 from narrowcast.data.stills import ComposeConfig, ComposedStills, Still, scan, split
 from narrowcast.data.tags import Tags
 from narrowcast.metrics.segmentation import SegmentationScore
@@ -80,7 +79,7 @@ def pretrain(
     seed_everything(config.seed)
     _sign(folder, config, compose, training, len(stills))
     train, held_out = split(stills, held_out=config.held_out, seed=config.seed)
-    trainer = Trainer(net, training, folder=folder, groups=groups)
+    trainer = Trainer(net, training, folder=folder, groups=groups, seed=config.seed)
     trainer.resume()
     weight = config.foreground_weight
 
@@ -155,20 +154,17 @@ def _batches(
     stills: Sequence[Still], compose: ComposeConfig, training: TrainConfig, config: PretrainConfig, *, first_step: int
 ) -> Iterator[list[Tensor]]:
     """Batches from `first_step` on: their content depends on seed and number alone."""
-    num_samples = training.steps * training.batch_size
-    samples = ComposedStills(stills, compose, num_samples=num_samples, seed=config.seed)
-    order = range(first_step * training.batch_size, num_samples)
+    samples = ComposedStills(stills, compose, num_samples=training.steps * training.batch_size, seed=config.seed)
     loader = DataLoader(
         samples,
-        batch_size=training.batch_size,
-        sampler=order,
+        batch_sampler=list(sample_numbers(training, first_step=first_step)),
         num_workers=config.num_workers,
         persistent_workers=config.num_workers > 0,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if config.num_workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return itertools.islice(iter(loader), training.steps - first_step)
+    return iter(loader)
 
 
 def _one_thread(_: int) -> None:
@@ -185,7 +181,10 @@ def _sign(folder: Path, config: Any, compose: Any, training: Any, num_stills: in
     }
     path = folder / "pretrain.json"
     if path.exists() and (folder / CHECKPOINT).exists():
-        changed = difference(read_result(folder), note)
+        before = read_result(folder)
+        # a setting that is younger than the folder had its default's meaning then
+        before["training"] = to_dict(TrainConfig()) | dict(before.get("training") or {})
+        changed = difference(before, json.loads(json.dumps(note)))
         if changed is not None:
             raise UsageError(f"{folder}: holds a training with {changed}; choose another folder or delete it")
         return

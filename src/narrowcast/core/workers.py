@@ -1,0 +1,73 @@
+"""Processes that train one network together: which of them this is, as torchrun tells it.
+
+Without torchrun there is one process and nothing here does anything.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+from narrowcast.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """This process is number `rank` of `num`; on its machine it is number `local_rank`."""
+
+    rank: int = 0
+    num: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files that all share."""
+        return self.rank == 0
+
+
+def workers() -> Workers:
+    """This process among those that `joined` connected; alone where none did."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return Workers()
+    rank = distributed.get_rank()
+    return Workers(rank, distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", rank)))
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Workers]:
+    """Connect the processes that torchrun started (NCCL on CUDA, else Gloo) while the block runs.
+
+    Raises:
+        UsageError: there are more processes on this machine than CUDA devices.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
+        yield workers()
+        return
+    if device.type == "cuda":
+        local_rank, num_devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= num_devices:
+            raise UsageError(f"torchrun --nproc-per-node: this machine has only {num_devices} CUDA devices")
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield workers()
+    finally:
+        distributed.destroy_process_group()
+
+
+def mean_over_workers(value: torch.Tensor) -> torch.Tensor:
+    """The mean of every process's `value`; the value itself where there is one process."""
+    if workers().num == 1:
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / workers().num
+
+
+def wait_for_all() -> None:
+    """Go on when every process is here."""
+    if workers().num > 1:
+        distributed.barrier()
