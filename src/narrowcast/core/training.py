@@ -239,8 +239,8 @@ class Trainer(Generic[Net]):
         ]
         total = torch.zeros((), device=device)
         for ix, tensors in enumerate(micro_batches):
-            is_early = isinstance(net, DistributedDataParallel) and ix + 1 < len(micro_batches)
-            with net.no_sync() if is_early else nullcontext():
+            is_last = ix + 1 == len(micro_batches)  # only then do the processes talk
+            with net.no_sync() if isinstance(net, DistributedDataParallel) and not is_last else nullcontext():
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     value = loss(net, *(tensor.to(device, non_blocking=True) for tensor in tensors))
                 (value / len(micro_batches)).backward()
