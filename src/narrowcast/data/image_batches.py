@@ -108,6 +108,7 @@ def image_batches(
         num_workers=num_workers,
         collate_fn=_collate,
         worker_init_fn=_quiet,
+        generator=torch.Generator(),  # or it would draw from the global one
         prefetch_factor=4 if num_workers else None,
         pin_memory=torch.cuda.is_available(),
     )
