@@ -85,7 +85,7 @@ def load_callable(spec: str) -> CallableTeacher:
         ConfigError: the classes are missing or cannot be a teacher's.
     """
     module_name, _, function_name = spec.partition(":")
-    module = _import(module_name, spec)
+    module = import_module(module_name, f"--teacher {spec}")
     function = getattr(module, function_name, None)
     if not callable(function):
         known = [name for name in vars(module) if callable(getattr(module, name))]
@@ -101,12 +101,11 @@ def load_callable(spec: str) -> CallableTeacher:
     return CallableTeacher(function, classes=tuple(classes), name=spec)
 
 
-def _import(module_name: str, spec: str) -> Any:
+def import_module(module_name: str, where: str) -> Any:
+    """The module, those in the current directory included; errors begin with `where`, the option that named it."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever a user's module may raise; the cause stays attached
-        raise UsageError(
-            f"--teacher {spec}: {module_name} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise UsageError(f"{where}: {module_name} cannot be imported: {type(error).__name__}: {error}") from error

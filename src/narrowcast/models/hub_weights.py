@@ -12,17 +12,17 @@ from narrowcast.core.errors import WeightsError
 OFFLINE = "embedded, a TOML card, a folder of masks or module:function"
 
 
-def find_weights(url: str) -> Path:
+def find_weights(url: str, *, offline: str = f"a teacher that works offline: {OFFLINE}") -> Path:
     """Where torch.hub keeps the file that `url` names.
 
     Raises:
-        WeightsError: it is not there; the message says from where to get it and which teachers need no download.
+        WeightsError: it is not there; the message says from where to get it and what works `offline`.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         raise WeightsError(
             f"{path.name}: no such file in {path.parent}; download {url} to that folder (TORCH_HOME moves it),"
-            f" or use a teacher that works offline: {OFFLINE}"
+            f" or use {offline}"
         )
     return path
 

@@ -29,7 +29,7 @@ class LiteRTTeacher:
     def __init__(self, card: TeacherCard, *, num_threads: int) -> None:
         self.card = card
         self.classes = card.classes
-        self._interpreter = _interpreter(card.weights, num_threads)
+        self._interpreter = load_interpreter(card.weights, num_threads)
         self._input = self._interpreter.get_input_details()[0]
         self._output_ix = self._interpreter.get_output_details()[0]["index"]
         self._layout: ports.InputLayout = ports.input_layout([int(size) for size in self._input["shape"]], card)
@@ -47,7 +47,12 @@ class LiteRTTeacher:
         return TeacherLabels(prepared.restore(ports.decode(answer, self.card)))
 
 
-def _interpreter(path: Path, num_threads: int) -> Any:
+def load_interpreter(path: Path, num_threads: int) -> Any:
+    """A LiteRT interpreter of the file, ready to run.
+
+    Raises:
+        ConfigError, DependencyError, WeightsError: it cannot be had.
+    """
     if num_threads < 1:
         raise ConfigError(f"num_threads = {num_threads}: expected at least 1")
     try:

@@ -38,7 +38,7 @@ class OnnxTeacher:
     def __init__(self, card: TeacherCard, *, num_threads: int, device: torch.device | None = None) -> None:
         self.card = card
         self.classes = card.classes
-        self._session = _session(card.weights, num_threads, device or torch.device("cpu"))
+        self._session = load_session(card.weights, num_threads, device or torch.device("cpu"))
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in DTYPES:
             described = ", ".join(f"{port.name} {port.type}" for port in inputs)
@@ -55,7 +55,12 @@ class OnnxTeacher:
         return TeacherLabels(prepared.restore(ports.decode(answer, self.card)))
 
 
-def _session(path: Path, num_threads: int, device: torch.device) -> Any:
+def load_session(path: Path, num_threads: int, device: torch.device) -> Any:
+    """An ONNX Runtime session of the file.
+
+    Raises:
+        ConfigError, DependencyError, WeightsError: it cannot be had.
+    """
     if num_threads < 1:
         raise ConfigError(f"num_threads = {num_threads}: expected at least 1")
     try:

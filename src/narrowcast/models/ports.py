@@ -1,21 +1,33 @@
 """What goes into and comes out of a file of weights: layouts, number types and arg max, the same for every runtime."""
 
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
 
 from narrowcast.core.errors import ConfigError
-from narrowcast.models.card import PreparedImage, TeacherCard
+from narrowcast.models.card import CardInput, PreparedImage, TeacherCard
 from narrowcast.models.teacher import IGNORE
 
 InputLayout = Literal["NHWC", "NCHW"]
 OutputLayout = Literal["HW", "CHW", "HWC"]
 
 
-def input_layout(shape: Sequence[object], card: TeacherCard) -> InputLayout:
+class Fed(Protocol):
+    """A card of any kind, as far as its input goes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weights(self) -> Path: ...
+    @property
+    def input(self) -> CardInput: ...
+
+
+def input_layout(shape: Sequence[object], card: Fed) -> InputLayout:
     """The layout of an input that the file declares as `shape`; sizes that are not integers are free.
 
     Raises:
