@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from narrowcast.core.config import from_dict
 from narrowcast.core.errors import ConfigError
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0-255 RGB
@@ -62,7 +63,7 @@ class Preprocessing:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
         """What `to_json` wrote."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        return from_dict(cls, values, where="preprocessing")
 
 
 def batch(prepared: list[UInt8[np.ndarray, "h w 3"]], device: torch.device) -> Float[Tensor, "b 3 h w"]:

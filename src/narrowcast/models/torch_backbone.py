@@ -155,17 +155,20 @@ def timm_backbone(spec: str, size: int | None = None, *, device: torch.device | 
     """
     try:
         import timm  # an extra
+        from timm.data.config import resolve_data_config
     except ImportError:
         raise DependencyError(f"--backbone {spec} needs timm: pip install 'narrowcast[timm]'") from None
     name, _, file = spec.removeprefix("timm:").partition("=")
     if not timm.is_model(name):
         close = did_you_mean(name.partition(".")[0], timm.list_models())
         raise UsageError(f"--backbone timm:{name}: timm has no such network{close}")
-    options = {"img_size": size} if size and "img_size" in _arguments(timm.model_entrypoint(name)) else {}
+    options: dict[str, Any] = (
+        {"img_size": size} if size and "img_size" in _arguments(timm.model_entrypoint(name)) else {}
+    )
     network = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    path = Path(file) if file else _timm_weights(name, network.pretrained_cfg)
+    path = Path(file) if file else _timm_weights(name, cast(Any, network.pretrained_cfg))
     _load_timm(network, path)
-    settings = timm.data.resolve_data_config({}, model=network)
+    settings = resolve_data_config({}, model=network)
     height, width = (size, size) if size else settings["input_size"][1:]
     preprocessing = Preprocessing(
         size_hw=(height, width),
@@ -211,7 +214,7 @@ def _timm_weights(name: str, published: dict[str, Any]) -> Path:
 
     repository = published.get("hf_hub_id")
     for file in ("model.safetensors", "pytorch_model.bin") if repository else ():
-        found = try_to_load_from_cache(repository, file)
+        found = try_to_load_from_cache(str(repository), file)
         if isinstance(found, str):
             return Path(found)
     url = published.get("url") or ""
