@@ -90,6 +90,19 @@ def test_a_prediction_changes_nothing(dtype: torch.dtype) -> None:
     assert same_tensors(before, weights_of(learner))
 
 
+def test_a_prediction_is_that_of_the_weights_of_now(dtype: torch.dtype, tmp_path: Path) -> None:
+    """It comes from a folded copy, which must not be older than the last step or the state that was loaded."""
+    learner = Learner(JITNet(len(CLASSES)), LearnerConfig(learning_rate=0.02), device=CPU)
+    start, before = learner.state(), learner.predict(sample().image_rgb)
+    checkpoint.save(tmp_path / "start.safetensors", start, meta={})
+    learn(learner, updates=6)
+    after = learner.predict(sample().image_rgb)
+    assert (after != before).mean() > 0.05
+    assert (after != learner.attempt(sample()).prediction()).mean() < 0.01  # two roundings of the same network
+    learner.load_state(checkpoint.load(tmp_path / "start.safetensors")[0], source="start")
+    np.testing.assert_array_equal(learner.predict(sample().image_rgb), before)
+
+
 def test_an_attempt_without_a_step_changes_nothing(dtype: torch.dtype) -> None:
     learner = tiny()
     before = weights_of(learner)

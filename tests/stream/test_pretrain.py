@@ -28,6 +28,7 @@ from narrowcast.stream.pretrain import (
     jitter_colours,
     pretrain,
     pretrain_loss,
+    sampled,
     score_stills,
 )
 
@@ -112,6 +113,13 @@ def test_the_loss_is_that_of_a_loop_over_pixels(values: list[int], rng: np.rando
     logits = torch.randn(2, 3, 5, 6) * 3
     fast = pretrain_loss(logits, labels, foreground_weight=2.5)
     assert fast.item() == pytest.approx(slow_loss(logits, labels, 2.5), rel=1e-4, abs=1e-6)
+
+
+def test_labels_are_sampled_where_the_coarse_logits_stand() -> None:
+    labels = torch.arange(7 * 9, dtype=torch.uint8).view(1, 7, 9)
+    coarse = sampled(labels, torch.zeros(1, 3, 4, 3))
+    assert coarse.tolist() == [[[0, 4, 8], [18, 22, 26], [36, 40, 44], [54, 58, 62]]]
+    assert torch.equal(sampled(labels, torch.zeros(1, 3, 7, 9)), labels)
 
 
 def test_unknown_pixels_have_no_gradient() -> None:

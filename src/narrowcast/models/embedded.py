@@ -12,7 +12,9 @@ from torch import Tensor
 
 from narrowcast.core import checkpoint
 from narrowcast.core.errors import ConfigError
+from narrowcast.core.runtime import compute_dtype
 from narrowcast.models import pixels
+from narrowcast.models.folded import Folded
 from narrowcast.models.lite_segmenter import LiteSegmenter
 from narrowcast.models.taxonomy import VOC
 from narrowcast.models.teacher import TeacherLabels
@@ -54,7 +56,8 @@ class EmbeddedTeacher:
             path = weights or shipped
             tensors, _ = checkpoint.load(path)
             checkpoint.load_into(network, tensors, source=str(path))
-        self._network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = Folded(network, dtype=compute_dtype(device)).net
         self._device, self._max_side, self._views = device, max_side, views
 
     @torch.inference_mode()
