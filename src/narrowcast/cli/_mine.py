@@ -1,0 +1,95 @@
+"""What `narrowcast mine` does with pools, apart from parsing."""
+
+import json
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from narrowcast.cli._interrupt import stop_on_signal
+from narrowcast.cli._progress import Progress
+from narrowcast.core.errors import UsageError
+from narrowcast.core.runtime import pick_device
+from narrowcast.mine import indexing
+from narrowcast.mine.labels import LOG, LabelLog
+from narrowcast.mine.pool import POOL, Pool
+from narrowcast.models.backbones import DEFAULT_BACKBONE, load_backbone
+
+MOST_REASONS = 20  # lines about photos that cannot be decoded
+
+
+def index(
+    folder: Path, photos: list[Path], backbone: str | None, *, num_workers: int, device: str, as_json: bool
+) -> None:
+    """Fill a pool and say what came of it."""
+    is_there = (folder / POOL).exists()
+    if not photos and not is_there:
+        raise UsageError(f"{folder}: is no pool yet; name the photos that belong in it")
+    for source in photos:
+        if not source.exists():
+            raise UsageError(f"{source}: no such file or folder")
+    pool = Pool.create(folder)
+    names = pool.versions()
+    chosen = pool.store().note.backbone if names else ""
+    embed = load_backbone(backbone or chosen or DEFAULT_BACKBONE, device=pick_device(device))
+    report = indexing.IndexReport(0, 0)
+    reports = indexing.index(pool, photos, embed, num_workers=num_workers)
+    with stop_on_signal("this batch") as stop, Progress("index") as progress, closing(reports):
+        for report in reports:
+            progress.show(report.done, report.total, _text(report), report.per_s)
+            if stop.is_asked:
+                break
+    summary = pool_summary(Pool.open(folder)) | {"new": report.num_ok, "per_s": round(report.per_s, 1)}
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        _print(folder, summary)
+    stop.exit()
+
+
+def _text(report: indexing.IndexReport) -> str:
+    parts = [(report.num_duplicate, "duplicate"), (report.num_undecodable, "undecodable")]
+    return ", ".join(f"{number} {what}" for number, what in parts if number)
+
+
+def pool_summary(pool: Pool) -> dict[str, Any]:
+    """Counts, features and categories of a pool, as `--json` prints them."""
+    categories = []
+    if (pool.path / LOG).exists():
+        with LabelLog.open(pool.path) as log:
+            for name in log.categories():
+                labels = log.labels(name)
+                counted = Counter(labels.train.values())
+                categories.append(
+                    {"name": name, "audit": len(labels.audit)}
+                    | {value: counted[value] for value in ("positive", "negative", "unsure")}
+                )
+    rows = pool.table.select(["path", "status", "reason"]).to_pylist()
+    problems = [{"path": r["path"], "reason": r["reason"]} for r in rows if r["status"] == "undecodable"]
+    return {"photos": pool.counts(), "features": pool.versions(), "categories": categories, "undecodable": problems}
+
+
+def show(folder: Path, *, as_json: bool) -> None:
+    """Print what is in a pool."""
+    summary = pool_summary(Pool.open(folder))
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        _print(folder, summary)
+        for problem in summary["undecodable"][:MOST_REASONS]:
+            typer.echo(f"  {problem['path']}: {problem['reason']}")
+
+
+def _print(folder: Path, summary: dict[str, Any]) -> None:
+    counts = summary["photos"]
+    typer.echo(
+        f"{folder}: {counts['ok']} photos, {counts['duplicate']} duplicates,"
+        f" {counts['undecodable']} that cannot be decoded; features: {', '.join(summary['features']) or 'none'}"
+    )
+    for category in summary["categories"]:
+        typer.echo(
+            f"  {category['name']}: {category['positive']} positive, {category['negative']} negative,"
+            f" {category['unsure']} unsure, {category['audit']} audited"
+        )
