@@ -1,0 +1,1 @@
+"""HydraNets (chapter 3): networks that run only those of their branches that an input needs."""
