@@ -9,6 +9,7 @@ from typing import Any
 import jaxtyping
 from beartype import BeartypeConf, beartype
 from jaxtyping import TypeCheckError
+from torch import fx
 
 from narrowcast.core.errors import NarrowcastError
 
@@ -38,6 +39,8 @@ def _checked_or_refused(fn: Any = None, *, typechecker: Any) -> Any:
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        if any(isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())):
+            return fn(*args, **kwargs)  # torch.fx traces with stand-ins for tensors, which have no shape to check
         try:
             return checked(*args, **kwargs)
         except TypeCheckError as error:

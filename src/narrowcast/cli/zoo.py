@@ -11,10 +11,11 @@ def zoo(json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 
     Example: narrowcast zoo --json
     """
+    from narrowcast.hydra.zoo import HYDRA_ZOO
     from narrowcast.metrics import cost
     from narrowcast.models.zoo import ZOO, describe
 
-    rows = [describe(entry, count_macs=cost.count_macs) for entry in ZOO]
+    rows = [describe(entry, count_macs=cost.count_macs) for entry in (*ZOO, *HYDRA_ZOO)]
     if json:
         typer.echo(jsonlib.dumps(rows, indent=2))
     else:

@@ -58,8 +58,14 @@ def run_masked(
 def run_loop(branches: Sequence[nn.Module], x: Tensor, routes: Routes) -> tuple[Tensor, Routes]:
     """Each branch on the images that are routed to it."""
     routes, counts = by_branch(routes, len(branches))
-    parts = zip(branches, routes.image_ix.split(counts), strict=True)
-    return torch.cat([branch(x.index_select(0, image_ix)) for branch, image_ix in parts if len(image_ix)]), routes
+    outs = []
+    for branch, image_ix in zip(branches, routes.image_ix.split(counts), strict=True):
+        if len(image_ix) == 1 and branch.training:  # perhaps too little for a batch norm
+            with statistics_of(branch, image_ix.new_zeros(1)):
+                outs.append(branch(x.index_select(0, image_ix)))
+        elif len(image_ix):
+            outs.append(branch(x.index_select(0, image_ix)))
+    return torch.cat(outs), routes
 
 
 @dataclass(slots=True)
@@ -67,7 +73,7 @@ class _Stacked:
     """The weights of all branches, stacked, and those they were made from."""
 
     tensors: list[Tensor]
-    writes: int
+    writes: int | None
     module: nn.Module
     rows: row_layers.Rows
 
@@ -144,17 +150,20 @@ class Dispatcher:
     def _rows_module(self, branches: Sequence[nn.Module]) -> tuple[nn.Module, row_layers.Rows]:
         if torch.is_grad_enabled():
             return row_layers.row_branch(self._traced, branches, folded=False)
-        if self._stacked is None or self._stacked.writes != _writes(self._stacked.tensors):
+        stacked = self._stacked
+        if stacked is None or stacked.writes is None or stacked.writes != _writes(stacked.tensors):
             tensors = [tensor for branch in branches for tensor in (*branch.parameters(), *branch.buffers())]
-            self._stacked = _Stacked(
-                tensors, _writes(tensors), *row_layers.row_branch(self._traced, branches, folded=True)
-            )
-        return self._stacked.module, self._stacked.rows
+            module, rows = row_layers.row_branch(self._traced, branches, folded=True)
+            stacked = self._stacked = _Stacked(tensors, _writes(tensors), module, rows)
+        return stacked.module, stacked.rows
 
 
-def _writes(tensors: Sequence[Tensor]) -> int:
-    """How often they were written to in place, in all; grows when an optimiser or `load_state_dict` changes one."""
-    return sum(tensor._version for tensor in tensors)
+def _writes(tensors: Sequence[Tensor]) -> int | None:
+    """How often they were written to in place, in all; None where torch does not count (tensors of inference mode)."""
+    try:
+        return sum(tensor._version for tensor in tensors)
+    except RuntimeError:
+        return None
 
 
 def _wait(device: torch.device) -> None:

@@ -58,20 +58,22 @@ class ClassGate(nn.Module):
         super().__init__()
         _check(branch_of_class, num_branches)
         self.trunk, self.num_branches = trunk, num_branches
-        self.register_buffer("members", F.one_hot(torch.tensor(branch_of_class), num_branches).float())
-        self.members: Tensor
+        self.register_buffer("branch_of_class", torch.tensor(branch_of_class))
+        self.branch_of_class: Tensor
 
     def forward(self, features: Tensor) -> Float[Tensor, "n classes"]:
         return self.trunk(features)
 
     def scores(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n branches"]:
-        return logits.float().softmax(1) @ self.members
+        shares = _precise(logits).softmax(1)
+        # not a matrix product, which autocast would round to bfloat16, and with it the order of the branches
+        return shares.new_zeros(len(shares), self.num_branches).index_add(1, self.branch_of_class, shares)
 
     def wanted(self, scores: Tensor) -> Tensor:
         return scores
 
     def loss(self, logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-        return F.cross_entropy(logits.float(), labels)
+        return F.cross_entropy(_precise(logits), labels)
 
     def observe(self, is_chosen: Tensor) -> None:
         pass
@@ -94,13 +96,13 @@ class BranchGate(nn.Module):
         return self.trunk(features)
 
     def scores(self, logits: Float[Tensor, "n branches"]) -> Float[Tensor, "n branches"]:
-        return logits.float().softmax(1)
+        return _precise(logits).softmax(1)
 
     def wanted(self, scores: Tensor) -> Tensor:
         return scores
 
     def loss(self, logits: Float[Tensor, "n branches"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-        return F.cross_entropy(logits.float(), self.branch_of_class[labels])
+        return F.cross_entropy(_precise(logits), self.branch_of_class[labels])
 
     def observe(self, is_chosen: Tensor) -> None:
         pass
@@ -135,7 +137,7 @@ class LearnedGate(nn.Module):
         return self.trunk(features)
 
     def scores(self, logits: Float[Tensor, "n branches"]) -> Float[Tensor, "n branches"]:
-        return logits.float().softmax(1)
+        return _precise(logits).softmax(1)
 
     def wanted(self, scores: Float[Tensor, "n branches"]) -> Float[Tensor, "n branches"]:
         return scores.detach() + self.bias
@@ -176,6 +178,11 @@ class NoGate(nn.Module):
 
     def observe(self, is_chosen: Tensor) -> None:
         pass
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """At least float32."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _check(branch_of_class: Sequence[int], num_branches: int) -> None:

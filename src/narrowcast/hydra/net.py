@@ -130,4 +130,5 @@ def hydra_loss(
     output: HydraOutput, labels: Int[Tensor, " n"], *, gate: Gate, gate_weight: float = 1.0
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the classes, plus what the gate learns from (section 3.2.3; their weights are unsaid there)."""
-    return F.cross_entropy(output.logits.float(), labels) + gate_weight * gate.loss(output.gate_logits, labels)
+    logits = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
+    return F.cross_entropy(logits, labels) + gate_weight * gate.loss(output.gate_logits, labels)

@@ -19,11 +19,12 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def statistics_of(branch: nn.Module, rows: Tensor) -> Iterator[None]:
     """In the block, the batch norms of `branch` that are training normalise all rows by the statistics of `rows`.
 
-    Where `rows` is empty, they use their running statistics and leave them alone.
+    Where these have less than two values a channel (no row, or one row of one pixel), from which nothing can be
+    learned, the norms use their running statistics and leave them alone; torch would raise an error.
     """
-    norms = [module for module in branch.modules() if isinstance(module, NORMS) and module.training]
+    norms: list[Any] = [module for module in branch.modules() if isinstance(module, NORMS) and module.training]
     for norm in norms:
-        norm.forward = partial(_forward, norm, rows)
+        norm.forward = partial(_forward, norm, rows)  # an instance's own, in the place of the class's
     try:
         yield
     finally:
@@ -32,9 +33,9 @@ def statistics_of(branch: nn.Module, rows: Tensor) -> Iterator[None]:
 
 
 def _forward(norm: Any, rows: Tensor, x: Tensor) -> Tensor:
-    if not rows.numel():
-        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     seen = x.index_select(0, rows)
+    if seen.numel() <= seen.shape[1]:
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     type(norm).forward(norm, seen.detach())  # for the running statistics
     axes = [0, *range(2, x.ndim)]
     shape = (1, -1, *(1,) * (x.ndim - 2))

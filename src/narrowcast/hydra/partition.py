@@ -114,7 +114,7 @@ def load_partition(path: Path) -> Partition:
 
 
 def class_means(
-    batches: Iterable[tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]], *, num_classes: int
+    batches: Iterable[tuple[Float[np.ndarray, "_ d"], Int[np.ndarray, " _"]]], *, num_classes: int
 ) -> Means:
     """The mean feature of each class over batches of features and labels.
 
@@ -155,7 +155,7 @@ def greedy_partition(means: Means, num_branches: int, *, rng: np.random.Generato
 def balanced_partition(means: Means, num_branches: int, *, rng: np.random.Generator) -> Assignment:
     """Balanced k-means: the best assignment of equal sizes to the centres, then new centres, until nothing changes.
 
-    The better of several starts. Within-cluster error is a third below greedy's: benchmarks/results/hydra-partition.json.
+    The best of several starts. Its error is a third below greedy's: benchmarks/results/hydra-partition.json.
     """
     _check(len(means), num_branches)
     found = [_balanced_lloyd(means, num_branches, rng) for _ in range(LLOYD_STARTS)]

@@ -6,7 +6,7 @@ else (ReLU, sums, pools) runs as it is, since a row is an entry of the batch. Wi
 into the convolutions before them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import final, overload
 
 import torch
@@ -223,7 +223,7 @@ def _copy(graph: fx.Graph) -> fx.Graph:
     return copied
 
 
-def _norm_after(node: fx.Node, parts: dict[str, nn.Module]) -> fx.Node | None:
+def _norm_after(node: fx.Node, parts: Mapping[str, nn.Module]) -> fx.Node | None:
     """The batch norm that is all that reads `node`, if there is one."""
     if not isinstance(parts[str(node.target)], nn.Conv2d) or len(node.users) != 1:
         return None

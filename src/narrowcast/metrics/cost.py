@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,20 +44,29 @@ def count_macs(fn: Callable[..., Any], *inputs: Any) -> int:
     return counter.get_total_flops() // 2
 
 
-def count_layer_macs(fn: Callable[..., Any], *inputs: Any, net: nn.Module, norms: bool = False) -> int:
+class LayerMacs(NamedTuple):
+    """Multiply-adds of convolutions and linear layers, and values that batch norms wrote (one multiply-add each)."""
+
+    layers: int
+    norms: int
+
+
+def count_layer_macs(fn: Callable[..., Any], *inputs: Any, net: nn.Module) -> LayerMacs:
     """The multiply-adds of one call `fn(*inputs)` as the layers of `net` tell them: a second opinion on `count_macs`.
 
-    A hook on each convolution and linear layer that runs counts from its output; what is computed outside of such
-    layers is not seen. With `norms`, a batch norm counts one multiply-add a value, with which tables 3.1 and 3.4 to 3.7
-    of the thesis recount best.
+    A hook on each layer that runs counts from its output; what is computed outside of layers is not seen. With the
+    norms, tables 3.1 and 3.4 to 3.7 of the thesis recount to the digit.
     """
-    total = 0
+    layers = norms = 0
 
     def count(layer: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * _macs_per_output(layer)
+        nonlocal layers, norms
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            norms += output.numel()
+        else:
+            layers += output.numel() * _macs_per_output(layer)
 
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, *((nn.BatchNorm1d, nn.BatchNorm2d) if norms else ()))
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
     hooks = [module.register_forward_hook(count) for module in net.modules() if isinstance(module, kinds)]
     try:
         with _evaluating(net), torch.no_grad():
@@ -65,7 +74,7 @@ def count_layer_macs(fn: Callable[..., Any], *inputs: Any, net: nn.Module, norms
     finally:
         for hook in hooks:
             hook.remove()
-    return total
+    return LayerMacs(layers, norms)
 
 
 def count_training_macs(net: nn.Module, *inputs: Any, forward: Callable[..., Tensor] | None = None) -> int:
@@ -116,7 +125,8 @@ def summarize_ms(samples_ms: Iterable[float]) -> Latency:
 def _macs_per_output(layer: nn.Module) -> int:
     if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
         return layer.in_channels // layer.groups * math.prod(layer.kernel_size)
-    return layer.in_features if isinstance(layer, nn.Linear) else 1
+    assert isinstance(layer, nn.Linear)
+    return layer.in_features
 
 
 def _timed_ms(fn: Callable[[], Any]) -> float:
