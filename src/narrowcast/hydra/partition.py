@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from narrowcast.core.errors import ConfigError, SourceError, did_you_mean
 from narrowcast.core.files import write_json
@@ -198,6 +197,8 @@ def _balanced_lloyd(means: Means, num_branches: int, rng: np.random.Generator) -
 
 def _assign_evenly(distances: Float[np.ndarray, "classes centres"]) -> Assignment:
     """The cheapest assignment in which centres get as many classes as one another, to one."""
+    from scipy.optimize import linear_sum_assignment  # here, since it changes the warning filters when it is imported
+
     num_classes, num_centres = distances.shape
     least, left_over = divmod(num_classes, num_centres)
     slots = np.repeat(distances, least, axis=1)
