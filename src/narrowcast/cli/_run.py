@@ -17,10 +17,10 @@ from narrowcast.core.runs import SUMMARY, RunFolder
 from narrowcast.core.runtime import describe, pick_device, seed_everything
 from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
 from narrowcast.models.load_teacher import load_teacher
-from narrowcast.models.pretrained import STUDENT, fresh_student, load_shipped, student_for
-from narrowcast.models.student import AnyStudent, load_student
+from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, with_accuracy
+from narrowcast.stream.distill import METHODS, StreamReport, with_accuracy
+from narrowcast.stream.methods import overlaid
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
 from narrowcast.video.source import FrameSource, open_source
 
@@ -77,7 +77,7 @@ def run(request: RunRequest, *, as_json: bool) -> None:
     teacher = SelectedTeacher(expert, class_map)
     scorer = _scorer(request.score_with, class_map, device)
     seed_everything(request.seed)
-    student = _student(request.student, class_map)
+    student = student_called(request.student, class_map)
     start = next_frame(request.out) if request.resume else 0
     with open_source(request.source, start_index=start, max_frames=_remaining(request.max_frames, start)) as source:
         run_json = {"config": to_dict(config), "classes": list(teacher.classes), "environment": describe(device)}
@@ -105,7 +105,7 @@ def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> Run
         raise UsageError(
             f"--method {request.method}: expected {' or '.join(METHODS)}{did_you_mean(request.method, METHODS)}"
         )
-    distill = _distill_config(METHODS[request.method], sections, request.seed)
+    distill = overlaid(replace(METHODS[request.method], seed=request.seed), sections)
     if request.accuracy is not None:
         distill = with_accuracy(distill, request.accuracy)
     outputs = () if request.outputs == ["none"] else tuple(request.outputs)
@@ -127,18 +127,6 @@ def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> Run
     return replace(config, distill=distill, teacher_settings=sections.get("teacher", {}))
 
 
-def _distill_config(base: DistillConfig, sections: dict[str, dict[str, Any]], seed: int) -> DistillConfig:
-    """`base` with the recipe's sections laid over it."""
-    values: dict[str, Any] = {"seed": seed} | sections.get("distill", {})
-    for name in ("schedule", "learner"):
-        if name in values:
-            raise ConfigError(f"[distill.{name}]: write it as [{name}]")
-        part = getattr(base, name)
-        values[name] = from_dict(type(part), to_dict(part) | sections.get(name, {}), where=f"[{name}]")
-    flat = {name: value for name, value in to_dict(base).items() if name not in ("schedule", "learner")}
-    return from_dict(DistillConfig, flat | values, where="[distill]")
-
-
 def _expert(spec: str, settings: dict[str, Any], device: torch.device) -> Teacher:
     wanted = from_dict(TeacherConfig, settings, where="[teacher]")
     return load_teacher(
@@ -154,22 +142,6 @@ def _scorer(spec: str | None, class_map: ClassMap, device: torch.device) -> Teac
     if spec is None:
         return None
     return SelectedTeacher(load_teacher(spec, device=device, num_threads=torch.get_num_threads()), class_map)
-
-
-def _student(spec: str, class_map: ClassMap) -> AnyStudent:
-    """The shipped student, a fresh network by name, or a file that has the stream's classes or gives rows for them."""
-    if spec == "pretrained":
-        net, known = load_shipped(STUDENT)
-        return student_for(net, known, class_map)
-    if spec in ("jitnet", "mobilenetv2"):
-        return fresh_student(spec, len(class_map.classes))
-    if not spec.endswith(".safetensors"):
-        known = ("pretrained", "jitnet", "mobilenetv2")
-        raise UsageError(
-            f"--student {spec}: expected {', '.join(known)} or a .safetensors file{did_you_mean(spec, known)}"
-        )
-    net, known, _ = load_student(Path(spec))
-    return net if known == class_map.classes else student_for(net, known, class_map)
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

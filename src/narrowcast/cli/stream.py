@@ -1,4 +1,4 @@
-"""`narrowcast stream`: run and pretrain."""
+"""`narrowcast stream`: run, pretrain and eval."""
 
 from pathlib import Path
 from typing import Annotated
@@ -112,5 +112,56 @@ def pretrain(
         recipe=config,
         settings=set_ or [],
         device=device,
+        as_json=json,
+    )
+
+
+@app.command("eval")
+def evaluate(
+    sources: Annotated[list[str], typer.Argument(help="Videos, folders of images; several make one report.")],
+    teacher: Annotated[str, typer.Option(help="As in stream run.")],
+    out: Annotated[Path, typer.Option(help="Folder for summary.json, report.html and every run; more can be added.")],
+    classes: Annotated[str, typer.Option(help="As in stream run.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="default-0.8, thesis-0.7, flow-dis-8, hold-8, frozen, segmenter:TEACHER; see docs.")
+    ] = "default-0.8,thesis-0.8,flow-dis-8,hold-8,frozen",
+    size: Annotated[
+        str | None, typer.Option(help="The students' size: WIDTHxHEIGHT, or the longest side; default: the frames'.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Of each source.")] = None,
+    seeds: Annotated[str, typer.Option(help="For methods that learn: 0,1,2 runs each three times.")] = "0",
+    phases: Annotated[str, typer.Option(help="Frames left out at the start, one run each: 0,2,4,6.")] = "0",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the teacher's labels. [default: labels in --out]")
+    ] = None,
+    replay_teacher: Annotated[
+        bool, typer.Option("--replay-teacher", help="Kept labels and the median time instead of the teacher's calls.")
+    ] = False,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure methods on videos: accuracy against the teacher on every frame, and cost with the teacher's in it.
+
+    What is in --out already is not run again. Ctrl-C ends after the current frame; the same command goes on.
+
+    Example: narrowcast stream eval city.mp4 --teacher maskrcnn --classes person --methods default-0.8,hold-8 --out eval
+    """
+    from narrowcast.cli import _eval
+
+    _eval.run(
+        _eval.EvalRequest(
+            sources=sources,
+            teacher=teacher,
+            out=out,
+            classes=classes,
+            methods=methods,
+            size=size,
+            max_frames=max_frames,
+            seeds=seeds,
+            phases=phases,
+            cache=cache,
+            replays_teacher=replay_teacher,
+            device=device,
+        ),
         as_json=json,
     )

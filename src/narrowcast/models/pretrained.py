@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 
 from torch import nn
 
-from narrowcast.core.errors import UsageError, WeightsError
+from narrowcast.core.errors import UsageError, WeightsError, did_you_mean
 from narrowcast.models.classes import ClassMap, canonical
 from narrowcast.models.jitnet import take_rows
 from narrowcast.models.student import AnyStudent, build_student, load_student
 
 STUDENT, EMBEDDED_TEACHER = "jitnet-voc.safetensors", "embedded-teacher.safetensors"
+FRESH = {"jitnet": {"min_head_channels": 32}, "mobilenetv2": {}}  # networks that can begin with random weights
 UNKNOWN_MARGIN = 1.0  # logits; ours: how far a class that has yet to be learned starts below the background
 
 
@@ -49,7 +51,30 @@ def student_for(net: AnyStudent, known: Sequence[str], class_map: ClassMap) -> A
     return chosen
 
 
+def student_called(spec: str, class_map: ClassMap) -> AnyStudent:
+    """The student that `spec` names, over a stream's classes.
+
+    Args:
+        spec: "pretrained" (the one that ships), "jitnet" or "mobilenetv2" with random weights, or a `.safetensors` file
+            that has the stream's classes or gives rows for them.
+
+    Raises:
+        UsageError: no such student; it takes a network that can be a stream's student.
+        WeightsError: the file is missing, damaged or not a student.
+    """
+    if spec == "pretrained":
+        return student_for(*load_shipped(STUDENT), class_map)
+    if spec in FRESH:
+        return fresh_student(spec, len(class_map.classes))
+    if not spec.endswith(".safetensors"):
+        known = ("pretrained", *FRESH)
+        raise UsageError(
+            f"--student {spec}: expected {', '.join(known)} or a .safetensors file{did_you_mean(spec, known)}"
+        )
+    net, known, _ = load_student(Path(spec))
+    return net if known == class_map.classes else student_for(net, known, class_map)
+
+
 def fresh_student(name: str, num_classes: int) -> AnyStudent:
     """A student with random weights: "jitnet" as it ships (at least 32 channels in the head) or "mobilenetv2"."""
-    own = {"jitnet": {"min_head_channels": 32}, "mobilenetv2": {}}
-    return build_student({"architecture": name, "num_classes": num_classes, **own[name]})
+    return build_student({"architecture": name, "num_classes": num_classes, **FRESH[name]})
