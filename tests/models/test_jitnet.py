@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from narrowcast.core.errors import ConfigError, ShapeError
 from narrowcast.metrics import cost
-from narrowcast.models.jitnet import JITNet, literal_forward, take_rows
+from narrowcast.models.jitnet import JITNet, conv_norm, literal_forward, take_rows
 
 FRAME = (1, 3, 720, 1280)
 
@@ -208,3 +208,26 @@ def test_taking_rows_leaves_the_network_alone() -> None:
 def test_rows_that_are_not_there_are_refused(rows: list[list[int]]) -> None:
     with pytest.raises(ConfigError, match="class 1"):
         take_rows(JITNet(4, width=0.5), rows)
+
+
+@pytest.mark.parametrize("is_training", [True, False], ids=["batch statistics", "fixed statistics"])
+def test_a_convolution_and_its_norm_are_one_function_with_the_same_gradients(is_training: bool) -> None:
+    """With fixed statistics the norm is part of the convolution; what is learned must not know."""
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 5, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(5)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.train(is_training)
+    parameters = [conv.weight, norm.weight, norm.bias]
+    x = torch.randn(2, 3, 9, 8, requires_grad=True)
+    apart = norm(conv(x))
+    expected = torch.autograd.grad(apart.square().sum(), [x, *parameters])
+    together = conv_norm(x, conv, norm)
+    torch.testing.assert_close(together, apart)
+    got = torch.autograd.grad(together.square().sum(), [x, *parameters])
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -5,6 +5,7 @@ trained keeps its own layers; the copy is refreshed from them, which takes a mil
 """
 
 import copy
+from collections import OrderedDict
 from typing import Generic, TypeVar, cast, final
 
 import torch
@@ -105,13 +106,14 @@ def _mirrored(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         return FoldedConv(module, None, None, dtype)
     if isinstance(module, nn.BatchNorm2d):
         return FoldedConv(_unit_conv(module), module, None, dtype)
+    if isinstance(module, nn.Sequential):
+        return nn.Sequential(OrderedDict(_in_a_row(module, dtype)))
     twin = copy.copy(module)
-    children = _in_a_row(module, dtype) if isinstance(module, nn.Sequential) else None
-    twin._modules = children or {name: child and _mirrored(child, dtype) for name, child in module._modules.items()}
+    twin._modules = {name: child and _mirrored(child, dtype) for name, child in module._modules.items()}
     return twin
 
 
-def _in_a_row(row: nn.Sequential, dtype: torch.dtype) -> dict[str, nn.Module | None]:
+def _in_a_row(row: nn.Sequential, dtype: torch.dtype) -> dict[str, nn.Module]:
     """The layers of a sequence; what a convolution swallowed has become an identity, so that places stay."""
     layers, twins = list(row.children()), {}
     names = iter(row._modules)

@@ -61,6 +61,35 @@ def size_of(x: Tensor) -> tuple[int, int]:
     return int(x.shape[-2]), int(x.shape[-1])
 
 
+def conv_norm(x: Float[Tensor, "b c h w"], conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Float[Tensor, "b d h2 w2"]:
+    """`norm(conv(x))`; as one convolution where the norm's statistics are fixed, so that gradients flow past the norm.
+
+    Its scale and shift are learned all the same. The norm's own passes over the head's maps are a fifth of an update.
+    """
+    if norm.training:
+        return norm(conv(x))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight, shift = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation)  # type: ignore[arg-type]
+
+
+@final
+class ConvNormReLU(nn.Sequential):
+    """3×3 without bias, batch norm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+        conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        super().__init__(conv, _batch_norm(out_channels), nn.ReLU(inplace=True))
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        conv, norm, activation = self
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        return activation(conv_norm(input, conv, norm))
+
+
 @final
 class Block(nn.Module):
     """The modified ResNet block: 3×3, then 1×3 and 3×1, pre-activated, with a shortcut (section 2.2.1; figure 2.2)."""
@@ -77,7 +106,7 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         activated = F.relu(self.norm(x))
-        residual = F.relu(self.norm3x3(self.conv3x3(activated)))
+        residual = F.relu(conv_norm(activated, self.conv3x3, self.norm3x3))
         residual = self.conv3x1(self.conv1x3(residual))
         shortcut = x[..., :: self.stride, :: self.stride] if self.project is None else self.project(activated)
         return shortcut + residual
@@ -129,15 +158,15 @@ class JITNet(nn.Module):
         m = 0.5 * width
         stem1, stem2, enc1, enc2, enc3 = (max(round(c * m), MIN_ENCODER_CHANNELS) for c in (16, 64, 128, 128, 256))
         dec3, dec2, dec1, head1, head2 = (max(round(c * m), floor) for c in (256, 128, 64, 64, 16))
-        self.stem1 = _conv_norm_relu(3, stem1, stride=2)
-        self.stem2 = _conv_norm_relu(stem1, stem2, stride=2)
+        self.stem1 = ConvNormReLU(3, stem1, stride=2)
+        self.stem2 = ConvNormReLU(stem1, stem2, stride=2)
         self.encoder1 = _stage(stem2, enc1, stride=2, num_blocks=blocks_per_stage)
         self.encoder2 = _stage(enc1, enc2, stride=2, num_blocks=blocks_per_stage)
         self.encoder3 = _stage(enc2, enc3, stride=2, num_blocks=blocks_per_stage)
         self.decoder3 = _stage(enc3, dec3, stride=1, num_blocks=blocks_per_stage)
         self.decoder2 = _stage(dec3 + enc2 * skips, dec2, stride=1, num_blocks=blocks_per_stage)
         self.decoder1 = _stage(dec2 + enc1 * skips, dec1, stride=1, num_blocks=blocks_per_stage)
-        self.head = nn.Sequential(_conv_norm_relu(dec1, head1), _conv_norm_relu(head1, head2))
+        self.head = nn.Sequential(ConvNormReLU(dec1, head1), ConvNormReLU(head1, head2))
         self.classifier = nn.Conv2d(head2, num_classes, 1)
         _initialise(self)
 
@@ -232,11 +261,6 @@ def take_rows(net: Net, rows: Sequence[Sequence[int]]) -> Net:
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
-
-
-def _conv_norm_relu(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(conv, _batch_norm(out_channels), nn.ReLU(inplace=True))
 
 
 def _stage(in_channels: int, out_channels: int, *, stride: int, num_blocks: int) -> nn.Sequential:

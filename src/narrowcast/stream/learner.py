@@ -94,7 +94,8 @@ class Learner:
         image, labels, weights = self._to_tensors(sample)
         with torch.enable_grad(), self._autocast():
             coarse = self.net.coarse_logits(image)  # type: ignore[operator]
-        return Attempt(upsample(coarse.float(), image.shape[-2:]), labels, weights, self)
+        # resizing interleaved planes takes three times as long
+        return Attempt(upsample(coarse.float().contiguous(), image.shape[-2:]), labels, weights, self)
 
     def descend(self, loss: Float[Tensor, ""]) -> None:
         """Take one step of the optimiser down `loss`."""
@@ -182,7 +183,7 @@ def most_probable(coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...]) 
 
     torch.argmax over the class axis costs as much as the network at full size (recounted); torch.max does not.
     """
-    planes = coarse.float().contiguous()  # resizing interleaved planes takes three times as long
+    planes = coarse.float().contiguous()
     logits = upsample(planes, size_hw)[0] if tuple(planes.shape[-2:]) != tuple(size_hw) else planes[0]
     labels = logits.max(0).indices.to(torch.uint8)
     return labels.cpu().numpy()
