@@ -128,3 +128,9 @@ def test_memory_is_sampled(bench: Bench) -> None:
 @pytest.mark.slow
 def test_runs_repeat_and_survive(bench: Bench) -> None:
     assert all(bench("determinism")["checks"].values())
+
+
+def test_overlap_times_a_teacher_beside_the_student(bench: Bench) -> None:
+    (row,) = bench("overlap", "--teachers", "hue_teacher:label")["rows"]
+    assert row["together_ms"] > 0
+    assert row["in_turn_ms"] == pytest.approx(row["teacher_ms"] + row["predictions_ms"], abs=0.11)
