@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fakes import FPS, LookupTeacher, TinyStudent, flat_labels, plain_frames, same_tensors, shapes
+from fakes import CLASSES, FPS, LookupTeacher, TinyStudent, flat_labels, plain_frames, same_tensors, shapes
 from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.teacher import TeacherLabels
+from narrowcast.stream.baselines import flow
 from narrowcast.stream.distill import (
     DEFAULT,
     METHODS,
@@ -25,11 +26,13 @@ from narrowcast.stream.distill import (
     score_labels,
     with_accuracy,
 )
-from narrowcast.stream.learner import LearnerConfig
+from narrowcast.stream.learner import Learner, LearnerConfig
 from narrowcast.stream.schedule import StrideSchedule
 
 CPU = torch.device("cpu")
-ALONE = replace(DEFAULT, replay=0)  # learns the current frame only, so that scripts stay readable
+NO_PRIOR = LearnerConfig(own_share=1.0, prior_share=0.0)
+BY_ITSELF = replace(DEFAULT, learner=NO_PRIOR, judges="learned")  # the student is not told of the teacher's last labels
+ALONE = replace(BY_ITSELF, replay=0)  # learns the current frame only, so that scripts stay readable
 
 
 # --- Algorithm 1 as printed -------------------------------------------------------------------------------------------
@@ -131,7 +134,7 @@ def test_reports_tell_the_accuracy_before_and_after_learning() -> None:
 
 def test_the_thesis_method_is_that_of_section_2_2() -> None:
     assert METHODS == {"default": DEFAULT, "thesis": THESIS}
-    assert THESIS.learner == LearnerConfig(optimizer="sgd", learning_rate=0.01, momentum=0.9)
+    assert THESIS.learner == replace(NO_PRIOR, optimizer="sgd", learning_rate=0.01, momentum=0.9)
     assert THESIS.schedule == StrideSchedule(min_stride=8, max_stride=64, max_updates=8)
     assert (THESIS.asks, THESIS.replay, THESIS.min_area) == ("multiple", 0, 0.0)
 
@@ -143,7 +146,7 @@ def test_the_thesis_method_is_that_of_section_2_2() -> None:
     ("config", "asked"),
     [
         pytest.param(THESIS, [0, 16, 32, 64, 128, 192], id="as printed multiples of δ fire early after δ doubled"),
-        pytest.param(ALONE, [0, 16, 48, 112, 176], id="mended: δ frames pass after the last teacher frame"),
+        pytest.param(ALONE, [0, 16, 48, 80, 112, 144, 176], id="mended: δ frames pass after the last teacher frame"),
     ],
 )
 def test_teacher_frames_of_a_good_student(config: DistillConfig, asked: list[int]) -> None:
@@ -261,7 +264,7 @@ def test_output_of_a_teacher_frame(config: DistillConfig, is_teachers: bool) -> 
 def test_half_of_the_updates_go_to_the_last_teacher_frames() -> None:
     student, num = ScriptedStudent(lambda t, u: 50), 33
     teacher = LookupTeacher([np.ones((10, 10), np.uint8)] * num, ("background", "object"))
-    reports = [r for r in distill(scripted_frames(num), student, teacher, config=DEFAULT) if r.teacher_ran]
+    reports = [r for r in distill(scripted_frames(num), student, teacher, config=BY_ITSELF) if r.teacher_ran]
     assert [report.updates for report in reports] == [8] * 5
     first, last = student.looks[:9], student.looks[-9:]
     assert first == [0] * 9  # nothing to replay yet: 8 updates and the look that ends the training
@@ -285,7 +288,7 @@ def adapted(config: DistillConfig, *, num: int = 24) -> dict[str, Tensor]:
 
 
 def test_draws_from_the_replay_are_seeded() -> None:
-    config = replace(DEFAULT, schedule=StrideSchedule(min_stride=2, max_stride=2, max_updates=4))
+    config = replace(BY_ITSELF, schedule=StrideSchedule(min_stride=2, max_stride=2, max_updates=4))
     assert same_tensors(adapted(config), adapted(config))
     assert not same_tensors(adapted(config), adapted(replace(config, seed=1)))
 
@@ -376,12 +379,12 @@ def pooled(frames: list[Frame], labels: list[np.ndarray], config: DistillConfig,
 
 
 QUICK = StrideSchedule(min_stride=4, max_stride=8)
-FROZEN = replace(DEFAULT, schedule=StrideSchedule(min_stride=4, max_stride=8, max_updates=0))
+FROZEN = replace(BY_ITSELF, schedule=StrideSchedule(min_stride=4, max_stride=8, max_updates=0))
 
 
 def test_online_learning_beats_the_frozen_student() -> None:
     """10 streams, 10 students; if learning were worth nothing, all ten would win with p = 2⁻¹⁰ < 0.001."""
-    config = replace(DEFAULT, schedule=QUICK, learner=LearnerConfig(learning_rate=1e-2))
+    config = replace(BY_ITSELF, schedule=QUICK, learner=replace(NO_PRIOR, learning_rate=1e-2))
     for seed in range(10):
         frames, labels = shapes(40, seed=seed)
         frozen, learned = (pooled(frames, labels, how, seed=seed) for how in (FROZEN, config))
@@ -482,3 +485,37 @@ def test_the_one_knob() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"must be in|must not be negative"):
         DistillConfig(**settings)  # type: ignore[arg-type]
+
+
+# --- told of the teacher's last labels --------------------------------------------------------------------------------
+
+
+class SilentStudent(nn.Module):
+    """Has nothing to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        return torch.zeros(1, len(CLASSES), height, width) + 0 * self.unused
+
+
+def test_a_student_with_nothing_to_say_gives_the_teachers_labels_moved_by_flow() -> None:
+    frames, labels = shapes(24)
+    teacher = LookupTeacher(labels)
+    schedule = StrideSchedule(min_stride=8, max_stride=8)
+    ours = list(distill(frames, SilentStudent(), teacher, config=replace(DEFAULT, schedule=schedule)))
+    moved = list(flow(frames, teacher, every=8, size_wh=(labels[0].shape[1], labels[0].shape[0])))
+    for report, expected in zip(ours, moved, strict=True):
+        np.testing.assert_array_equal(report.prediction, expected.prediction)
+
+
+def test_unknown_pixels_of_the_last_labels_say_nothing() -> None:
+    learner = Learner(SilentStudent(), DEFAULT.learner, device=CPU)
+    prior = np.full((16, 16), IGNORE, np.uint8)
+    prior[:4] = 2
+    predicted = learner.predict(np.zeros((16, 16, 3), np.uint8), prior)
+    assert (predicted[:4] == 2).all()
+    assert (predicted[4:] == 0).all()

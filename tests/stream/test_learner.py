@@ -1,5 +1,6 @@
 """A student that predicts, learns, and goes on exactly where it was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from narrowcast.stream.learner import Learner, LearnerConfig, Sample, most_proba
 from narrowcast.stream.targets import pixel_weights
 
 CPU = torch.device("cpu")
-SGD = LearnerConfig(optimizer="sgd", learning_rate=0.01)
-ADAM = LearnerConfig(optimizer="adam", learning_rate=1e-2)
+SGD = LearnerConfig(optimizer="sgd", learning_rate=0.01, own_share=1.0, prior_share=0.0)
+ADAM = LearnerConfig(optimizer="adam", learning_rate=1e-2, own_share=1.0, prior_share=0.0)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -101,6 +102,31 @@ def test_a_prediction_is_that_of_the_weights_of_now(dtype: torch.dtype, tmp_path
     assert (after != learner.attempt(sample()).prediction()).mean() < 0.01  # two roundings of the same network
     learner.load_state(checkpoint.load(tmp_path / "start.safetensors")[0], source="start")
     np.testing.assert_array_equal(learner.predict(sample().image_rgb), before)
+
+
+def test_a_prior_is_added_to_the_logits(float32: None) -> None:
+    config = LearnerConfig(own_share=0.3, prior_share=2.0, background_share=0.5)
+    learner, image = tiny(config), sample().image_rgb
+    prior = np.random.default_rng(0).integers(0, len(CLASSES) + 1, image.shape[:2]).astype(np.uint8)
+    prior[prior == len(CLASSES)] = 255
+    own = tiny().attempt(sample()).logits[0].detach().numpy()
+    expected = 0.3 * own
+    for row, column in np.ndindex(*prior.shape):
+        if prior[row, column] != 255:
+            expected[prior[row, column], row, column] += 2.0 if prior[row, column] else 0.5
+    attempt = learner.attempt(replace(sample(), prior=prior))
+    np.testing.assert_allclose(attempt.logits[0].detach().numpy(), expected, atol=1e-5)
+    np.testing.assert_array_equal(attempt.prediction(), expected.argmax(0))
+    assert (learner.predict(image, prior) == expected.argmax(0)).mean() > 0.999
+    assert (learner.predict(image) == own.argmax(0)).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"own_share": 0.0}, {"prior_share": -1.0}, {"background_share": float("inf")}], ids=str
+)
+def test_shares_must_be_numbers_that_make_sense(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="share"):
+        LearnerConfig(**wrong)
 
 
 def test_an_attempt_without_a_step_changes_nothing(dtype: torch.dtype) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol, final
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -21,6 +20,7 @@ from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import Learner, LearnerConfig, shrink
+from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.schedule import has_elapsed
 from narrowcast.stream.targets import resize_labels
 
@@ -125,36 +125,19 @@ class _Held:
 
 @final
 class _Warped:
-    """Labels that move with the picture.
-
-    For each pixel it keeps where in the last teacher frame it came from, and moves that: the labels are read there
-    once, with nearest neighbours. Moving the labels themselves would round their edges in every frame, and drift.
-    """
+    """Labels that move with the picture."""
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
-        self._size_wh = size_wh
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        columns, rows = np.meshgrid(np.arange(size_wh[0]), np.arange(size_wh[1]))
-        self._here_xy = np.dstack([columns, rows]).astype(np.float32)
-        self._origin_xy = self._here_xy
-        self._grey: UInt8[np.ndarray, "h w"] | None = None
-        self._labels = np.zeros(size_wh[::-1], np.uint8)
+        self._moved = MovedLabels(size_wh)
+        self._moved.restart(np.zeros(size_wh[::-1], np.uint8))
 
     def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W"]:
-        grey = cv2.cvtColor(shrink(image_rgb, self._size_wh), cv2.COLOR_RGB2GRAY)
-        if self._grey is not None:
-            backward_xy = self._dis.calc(grey, self._grey, None)  # type: ignore[call-overload]
-            self._origin_xy = _read(self._origin_xy, self._here_xy + backward_xy, cv2.INTER_LINEAR)
-        self._grey = grey
-        return _read(self._labels, self._origin_xy, cv2.INTER_NEAREST)
+        labels = self._moved.follow(shrink(image_rgb, self._moved.size_wh))
+        assert labels is not None
+        return labels
 
     def correct(self, labels: UInt8[np.ndarray, "H W"]) -> None:
-        self._labels, self._origin_xy = labels, self._here_xy
-
-
-def _read(values: np.ndarray, at_xy: np.ndarray, interpolation: int) -> np.ndarray:
-    """`values` at other places; beyond the edge, those of the edge."""
-    return cv2.remap(values, at_xy, None, interpolation, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        self._moved.restart(labels)
 
 
 def _report(

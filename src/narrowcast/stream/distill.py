@@ -19,9 +19,12 @@ from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
+from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.replay import Replay
 from narrowcast.stream.schedule import StrideSchedule, has_elapsed, is_multiple, next_stride, wants_update
 from narrowcast.stream.targets import resize_labels, targets
+
+MAX_STRIDE = 32  # ours, half of the thesis's: what comes into view is known to the teacher alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +33,12 @@ class DistillConfig:
 
     Attributes:
         schedule: threshold, strides and updates.
-        learner: optimiser and norm.
+        learner: optimiser, norm, and how much the student hears of the teacher's last labels. With a `prior_share` they
+            are moved with the picture by optical flow and the student's logits are added to them: it only has to learn
+            what flow gets wrong.
         asks: the teacher runs where t is a "multiple" of the stride (line 3), or when it has "elapsed".
+        judges: whose accuracy sets the stride: the "prediction" that was made before the teacher ran, which is what the
+            stride has led to, or as printed that of the "learned" frame, which says what the student can do.
         is_threshold_enough: whether an accuracy equal to the threshold is good (line 14 says no).
         min_area: least share of the frame for a class to count in a frame's accuracy; 0 counts single pixels, and one
             stray pixel of an absent class then halves the mean.
@@ -41,9 +48,10 @@ class DistillConfig:
         seed: of the draws from the replay.
     """
 
-    schedule: StrideSchedule = field(default_factory=StrideSchedule)
+    schedule: StrideSchedule = field(default_factory=lambda: StrideSchedule(max_stride=MAX_STRIDE))
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     asks: Literal["multiple", "elapsed"] = "elapsed"
+    judges: Literal["prediction", "learned"] = "prediction"
     is_threshold_enough: bool = True
     min_area: float = 0.0005
     replay: int = 16
@@ -60,8 +68,12 @@ class DistillConfig:
 
 DEFAULT = DistillConfig()
 THESIS = DistillConfig(
-    learner=LearnerConfig(optimizer="sgd", learning_rate=0.01, momentum=0.9),  # section 2.2.2
+    schedule=StrideSchedule(),  # section 2.2.3
+    learner=LearnerConfig(  # section 2.2.2
+        optimizer="sgd", learning_rate=0.01, momentum=0.9, own_share=1.0, prior_share=0.0
+    ),
     asks="multiple",
+    judges="learned",
     is_threshold_enough=False,
     min_area=0.0,
     replay=0,
@@ -155,6 +167,7 @@ class Distiller:
         self.teacher, self.config, self.size_wh = teacher, config, size_wh
         self.learner = Learner(student, config.learner, device=device)
         self.replay = Replay(config.replay, seed=config.seed)
+        self.moved: MovedLabels | None = None  # made for the first frame; stays None where the student has no prior
         self.stride = config.schedule.min_stride
         self.last_teacher_frame: int | None = None
         self.frame_size_wh: tuple[int, int] | None = None  # of the last frame, for counting what the teacher does
@@ -164,7 +177,8 @@ class Distiller:
         started = time.perf_counter()
         self.frame_size_wh = (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
         image = shrink(frame.image_rgb, self.size_wh or self.frame_size_wh)
-        prediction = self.learner.predict(image)
+        prior = self._follow(image)
+        prediction = self.learner.predict(image, prior)
         student_ms = _since_ms(started)
         if not self.is_due(frame.index):
             return StreamReport(
@@ -180,7 +194,7 @@ class Distiller:
                 loss=None,
                 timings_ms={"student": student_ms},
             )
-        return self._teach(frame, image, prediction, student_ms)
+        return self._teach(frame, image, prior, prediction, student_ms)
 
     def is_due(self, frame_index: int) -> bool:
         """Whether the teacher must run on this frame (line 3)."""
@@ -188,10 +202,20 @@ class Distiller:
             return is_multiple(frame_index, stride=self.stride)
         return has_elapsed(frame_index, last_teacher_frame=self.last_teacher_frame, stride=self.stride)
 
+    def _follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
+        """The teacher's last labels as they lie in this frame, where the student is told of them."""
+        if not self.config.learner.prior_share:
+            return None
+        size_wh = (image_rgb.shape[1], image_rgb.shape[0])
+        if self.moved is None or self.moved.size_wh != size_wh:  # frames of another size: nothing to go on from
+            self.moved = MovedLabels(size_wh)
+        return self.moved.follow(image_rgb)
+
     def _teach(
         self,
         frame: Frame,
         image: UInt8[np.ndarray, "h w 3"],
+        prior: UInt8[np.ndarray, "h w"] | None,
         prediction: UInt8[np.ndarray, "h w"],
         student_ms: float,
     ) -> StreamReport:
@@ -199,8 +223,10 @@ class Distiller:
         answer = self.teacher(frame.image_rgb, frame_index=frame.index)
         teacher_ms = _since_ms(started)
         started = time.perf_counter()
-        sample = Sample(image, *targets(answer, (image.shape[1], image.shape[0])))
+        sample = Sample(image, *targets(answer, (image.shape[1], image.shape[0])), prior)
         lesson = self._learn(sample, prediction)
+        if self.moved is not None:
+            self.moved.restart(sample.labels)
         learning_ms = _since_ms(started)
         self.last_teacher_frame = frame.index
         timings = {"student": student_ms, "teacher": teacher_ms, "learning": learning_ms}
@@ -242,7 +268,7 @@ class Distiller:
             lesson.update_ms += _since_ms(started)
         self.stride = next_stride(
             self.stride,
-            accuracy=lesson.accuracy_after,
+            accuracy=lesson.accuracy_before if self.config.judges == "prediction" else lesson.accuracy_after,
             schedule=schedule,
             is_enough=self.config.is_threshold_enough,
         )
@@ -255,7 +281,7 @@ class Distiller:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON values from which `load_state` continues exactly."""
-        tensors = self.learner.state() | self.replay.tensors()
+        tensors = self.learner.state() | self.replay.tensors() | (self.moved.tensors() if self.moved else {})
         return tensors, {
             "stride": self.stride,
             "last_teacher_frame": self.last_teacher_frame,
@@ -270,6 +296,10 @@ class Distiller:
         self.stride, self.last_teacher_frame = values["stride"], values["last_teacher_frame"]
         width_height = values["frame_size_wh"]
         self.frame_size_wh = None if width_height is None else (width_height[0], width_height[1])
+        if "moved.origin_xy" in tensors:
+            height, width = tensors["moved.origin_xy"].shape[:2]
+            self.moved = MovedLabels((width, height))
+            self.moved.load(tensors)
 
 
 @dataclass(slots=True)

@@ -31,27 +31,42 @@ class LearnerConfig:
         learning_rate: for all layers.
         norm: batch norm while learning: "frozen" (statistics of pretraining, scales and shifts are learned) or "batch"
             (statistics of the frame: 10 and 12 points of mIoU worse on two cameras, 3 better on a third; recounted).
+        own_share: factor on the student's logits, to which those of a prior are added.
+        prior_share, background_share: logit of the class that the prior names for a pixel; less where it names the
+            background, since what is new is background to it. 0: there is no prior.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     norm: Literal["frozen", "batch"] = "frozen"
+    own_share: float = 0.3
+    prior_share: float = 2.0
+    background_share: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"learning_rate = {self.learning_rate}: must be positive and finite")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum = {self.momentum}: must be in [0, 1)")
+        if not 0 < self.own_share < math.inf:
+            raise ConfigError(f"own_share = {self.own_share}: must be positive and finite")
+        for name in ("prior_share", "background_share"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative, nor infinite")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is learned from one teacher frame, at the student's size."""
+    """What is learned from one teacher frame, at the student's size.
+
+    `prior` is what was known of the frame before the teacher saw it; 255 where that was nothing.
+    """
 
     image_rgb: UInt8[np.ndarray, "h w 3"]
     labels: UInt8[np.ndarray, "h w"]
     weights: UInt8[np.ndarray, "h w"]
+    prior: UInt8[np.ndarray, "h w"] | None = None
 
 
 @final
@@ -70,12 +85,23 @@ class Learner:
         else:
             self.optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
-    def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> Labels:
-        """The most probable class of every pixel."""
+    def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None = None) -> Labels:
+        """The most probable class of every pixel, by the image and by what is known of it before."""
         net = self._predictor()
         with torch.inference_mode(), self._autocast():
             coarse = net.coarse_logits(self._to_input(image_rgb))  # type: ignore[operator]
-        return most_probable(coarse, image_rgb.shape[:2])
+            evidence = self._evidence(prior, coarse.shape[1])
+        return most_probable(coarse, image_rgb.shape[:2], evidence)
+
+    def _evidence(self, prior: Labels | None, num_classes: int) -> Float[Tensor, "k h w"] | None:
+        """The prior's logits, in units of the student's."""
+        if prior is None or not self.config.prior_share:
+            return None
+        classes = torch.arange(num_classes, dtype=torch.uint8, device=self.device)[:, None, None]
+        named = (torch.from_numpy(prior).to(self.device) == classes).float()
+        named[0].mul_(self.config.background_share / self.config.own_share)
+        named[1:].mul_(self.config.prior_share / self.config.own_share)
+        return named
 
     def _predictor(self) -> nn.Module:
         """The network as it is now, in the form that predicts fastest; networks that we do not know as they are."""
@@ -95,7 +121,10 @@ class Learner:
         with torch.enable_grad(), self._autocast():
             coarse = self.net.coarse_logits(image)  # type: ignore[operator]
         # resizing interleaved planes takes three times as long
-        return Attempt(upsample(coarse.float().contiguous(), image.shape[-2:]), labels, weights, self)
+        logits = upsample(coarse.float().contiguous(), image.shape[-2:])
+        evidence = self._evidence(sample.prior, logits.shape[1])
+        logits = logits if evidence is None else logits + evidence
+        return Attempt(logits if self.config.own_share == 1 else logits * self.config.own_share, labels, weights, self)
 
     def descend(self, loss: Float[Tensor, ""]) -> None:
         """Take one step of the optimiser down `loss`."""
@@ -178,14 +207,16 @@ def upsample(coarse: Float[Tensor, "b k h w"], size_hw: tuple[int, ...]) -> Floa
     return F.interpolate(coarse, size=tuple(size_hw), mode="bilinear", align_corners=True)
 
 
-def most_probable(coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...]) -> Labels:
-    """The arg max over classes of coarse logits brought to `size_hw`.
+def most_probable(
+    coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...], evidence: Float[Tensor, "k h w"] | None = None
+) -> Labels:
+    """The arg max over classes of coarse logits brought to `size_hw`, plus those of `evidence`.
 
     torch.argmax over the class axis costs as much as the network at full size (recounted); torch.max does not.
     """
     planes = coarse.float().contiguous()
     logits = upsample(planes, size_hw)[0] if tuple(planes.shape[-2:]) != tuple(size_hw) else planes[0]
-    labels = logits.max(0).indices.to(torch.uint8)
+    labels = (logits if evidence is None else logits + evidence).max(0).indices.to(torch.uint8)
     return labels.cpu().numpy()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from narrowcast.stream.learner import Sample
 
-PARTS = ("image_rgb", "labels", "weights")
+PARTS = ("image_rgb", "labels", "weights", "prior")
 
 
 @final
@@ -38,6 +38,7 @@ class Replay:
             f"replay.{ix}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(sample, part)))
             for ix, sample in enumerate(self._samples)
             for part in PARTS
+            if getattr(sample, part) is not None
         }
 
     def state(self) -> dict[str, Any]:
@@ -48,5 +49,8 @@ class Replay:
         """Bring back what `tensors` and `state` gave."""
         self._samples.clear()
         for ix in range(state["num"]):
-            self._samples.append(Sample(*(tensors[f"replay.{ix}.{part}"].numpy() for part in PARTS)))
+            names = {part: f"replay.{ix}.{part}" for part in PARTS}
+            self._samples.append(
+                Sample(**{part: tensors[name].numpy() for part, name in names.items() if name in tensors})
+            )
         self._rng.bit_generator.state = state["rng"]

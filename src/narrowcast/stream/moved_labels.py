@@ -1,0 +1,74 @@
+"""Labels that move with the picture: what the teacher said last, carried to the present frame by optical flow."""
+
+from collections.abc import Mapping
+from typing import final
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+MIN_FLOW_PX, MAX_ASPECT = 32, 8  # with less, or narrower, OpenCV's DIS reads beyond its pyramid and ends the process
+
+
+@final
+class MovedLabels:
+    """Labels of one frame, followed through the frames after it with DIS optical flow (OpenCV, preset fast).
+
+    For each pixel it keeps where in the labelled frame it came from, and moves that: the labels are read there once,
+    with nearest neighbours. Moving the labels themselves would round their edges in every frame, and drift.
+
+    Args:
+        size_wh: of the frames and of the labels.
+    """
+
+    def __init__(self, size_wh: tuple[int, int]) -> None:
+        self.size_wh = size_wh
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        columns, rows = np.meshgrid(np.arange(size_wh[0]), np.arange(size_wh[1]))
+        self._here_xy: Float32[np.ndarray, "h w 2"] = np.dstack([columns, rows]).astype(np.float32)
+        self._origin_xy = self._here_xy
+        self._grey: UInt8[np.ndarray, "h w"] | None = None
+        self._labels: UInt8[np.ndarray, "h w"] | None = None
+
+    def follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
+        """The labels as they lie in the next frame; None before there were any."""
+        grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+        previous, self._grey = self._grey, grey
+        if self._labels is None:
+            return None
+        if previous is not None:
+            backward_xy = self._flow(grey, previous)
+            self._origin_xy = _read(self._origin_xy, self._here_xy + backward_xy, cv2.INTER_LINEAR)
+        return _read(self._labels, self._origin_xy, cv2.INTER_NEAREST)
+
+    def _flow(self, here: UInt8[np.ndarray, "h w"], there: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 2"]:
+        """For each pixel of `here` the way to its place in `there`."""
+        (height, width), longest = here.shape, max(here.shape)
+        below, right = (max(0, MIN_FLOW_PX - side, longest // MAX_ASPECT - side) for side in (height, width))
+        if below or right:
+            here, there = (
+                cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in (here, there)
+            )
+        return self._dis.calc(here, there, None)[:height, :width]  # type: ignore[call-overload]
+
+    def restart(self, labels: UInt8[np.ndarray, "h w"]) -> None:
+        """Go on from `labels` of the frame that was followed last."""
+        self._labels, self._origin_xy = labels, self._here_xy
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What `load` needs to go on exactly."""
+        held = {"labels": self._labels, "grey": self._grey, "origin_xy": self._origin_xy}
+        return {f"moved.{name}": torch.from_numpy(value.copy()) for name, value in held.items() if value is not None}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Bring back what `tensors` gave."""
+        held = {name: tensors[f"moved.{name}"].numpy() for name in ("labels", "grey") if f"moved.{name}" in tensors}
+        self._labels, self._grey = held.get("labels"), held.get("grey")
+        self._origin_xy = tensors["moved.origin_xy"].numpy()
+
+
+def _read(values: np.ndarray, at_xy: np.ndarray, interpolation: int) -> np.ndarray:
+    """`values` at other places; beyond the edge, those of the edge."""
+    return cv2.remap(values, at_xy, None, interpolation, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
