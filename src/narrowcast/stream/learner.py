@@ -37,7 +37,7 @@ class LearnerConfig:
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     momentum: float = 0.9
     norm: Literal["frozen", "batch"] = "frozen"
     own_share: float = 0.3
