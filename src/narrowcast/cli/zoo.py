@@ -24,9 +24,9 @@ def zoo(json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("name", "input", "parameters", "multiply-adds", "thesis")
+    table = Table(Column("name", no_wrap=True), "input", "parameters", "multiply-adds", "thesis")
     for row in rows:
         height, width = row["input_size_hw"]
         cost = (f"{row['params'] / 1e6:.3f} M", _operations(row["macs"]))
