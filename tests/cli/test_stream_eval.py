@@ -106,7 +106,7 @@ def test_the_answer_is_a_table(evaluate: Cli) -> None:
     out = evaluate("--size", "48", "--max-frames", "10").out.splitlines()
     assert out[0].split()[:5] == ["source", "method", "phase", "seed", "mIoU"]
     assert [line.split()[1] for line in out[1:3]] == ["frozen", "hold-8"]
-    assert out[-1] == "eval/summary.json"
+    assert out[-1] == "eval/report.html"
 
 
 @pytest.mark.parametrize(

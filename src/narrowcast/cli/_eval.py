@@ -129,7 +129,7 @@ def _tell(rows: list[dict[str, Any]], out: Path) -> None:
             f"{row['speedup']:.2f} ×",
         )
     Console(width=160, highlight=False, markup=False).print(table)
-    typer.echo(out / SUMMARY)
+    typer.echo(out / "report.html")
 
 
 def _percent(value: float | None) -> str:

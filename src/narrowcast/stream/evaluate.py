@@ -21,6 +21,8 @@ from narrowcast.core.runtime import describe
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.bench import Bench, charge_of, label, make_bench
 from narrowcast.stream.clips import Clip
+from narrowcast.stream.evaluation_report import write_evaluation_report
+from narrowcast.stream.evaluation_samples import keep_samples
 from narrowcast.stream.job import RUNS, Job, read_row, run_job
 from narrowcast.stream.label_cache import CacheReport
 from narrowcast.stream.methods import Method, parse_methods
@@ -96,7 +98,8 @@ def evaluate(
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[EvalProgress, None, None]:
-    """Run every method on every clip, what is in `out` already left out; `out`/summary.json is whole after each job.
+    """Run every method on every clip, what is in `out` already left out; `out`/summary.json is whole after each job,
+    `out`/report.html after the last one.
 
     Args:
         expert: the teacher that `config.teacher` names.
@@ -121,6 +124,8 @@ def evaluate(
                 yield EvalProgress(clip.name, "labels", step.done, step.total)
             if should_stop():
                 return
+        if bench is not None:
+            keep_samples(bench, out)
         for job in own:
             done += 1
             assert bench is not None
@@ -133,6 +138,7 @@ def evaluate(
                 return
             yield EvalProgress(clip.name, job.method, frames, frames, done, len(todo), job.row(out))
     write_summary(out)
+    write_evaluation_report(out)
 
 
 def jobs(clips: Sequence[Clip], methods: Mapping[str, Method], config: EvalConfig) -> list[Job]:
