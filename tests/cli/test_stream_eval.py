@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from .conftest import NUM, Cli, write_clip
 
@@ -133,3 +135,25 @@ def test_results_of_other_settings_are_not_mixed(evaluate: Cli) -> None:
     assert "holds an evaluation with max_frames = 4, not 5" in evaluate("--max-frames", "5").error
     Path("eval/eval.json").unlink()
     assert "holds no evaluation" in evaluate("--max-frames", "4").error
+
+
+def test_a_data_set_is_scored_against_its_labels(cli: Cli, here: Path) -> None:
+    images, labels = here / "set/images", here / "set/labels"
+    labels.mkdir(parents=True)
+    images.mkdir()
+    (labels / "classes.txt").write_text("background\nred\n")
+    for ix in range(4):
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[10:30, 10:40] = (250, 0, 0)
+        Image.fromarray(image).save(images / f"{ix}.png")
+        Image.fromarray((image[..., 0] > 0).astype(np.uint8)).save(labels / f"{ix}.png")
+    words = ("stream", "eval", f"frames:{here / 'set'}", "--methods", "hold-2", "--device", "cpu")
+    assert cli(*words, "--teacher", "cli_teachers:colours", "--classes", "red", "--out", "eval").code == 0
+    truth = rows()["set", "hold-2", 0, 0]["truth"]
+    assert (truth["frames"], truth["miou_pooled_of_teacher"], truth["j"]["mean"]) == (4, 1.0, 1.0)
+    assert cli(*words, "--teacher", "labels", "--out", "own").code == 0
+    assert json.loads(Path("own/summary.json").read_text())[0]["miou_pooled_with_teacher_labels"] == 1.0
+
+
+def test_plain_videos_have_no_labels_of_their_own(evaluate: Cli) -> None:
+    assert "has no labels of its own" in evaluate("--teacher", "labels", "--classes", "all").error

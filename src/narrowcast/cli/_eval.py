@@ -15,9 +15,11 @@ from narrowcast.cli._progress import Progress
 from narrowcast.core.errors import UsageError
 from narrowcast.core.runtime import pick_device
 from narrowcast.models.load_teacher import load_teacher
-from narrowcast.stream.clips import plain_clips
+from narrowcast.stream.data_sets import open_clips
 from narrowcast.stream.evaluate import SUMMARY, EvalConfig, EvalProgress, evaluate
 from narrowcast.stream.methods import parse_methods
+
+LABELS = "labels"  # the teacher's name where a data set's own labels are the teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +52,10 @@ def run(request: EvalRequest, *, as_json: bool) -> None:
         phases=_numbers("--phases", request.phases),
         replays_teacher=request.replays_teacher,
     )
-    clips = plain_clips(request.sources)
+    clips = open_clips(request.sources)
     device = pick_device(request.device)
-    expert = load_teacher(request.teacher, device=device, num_threads=torch.get_num_threads())
+    is_own = request.teacher == LABELS
+    expert = None if is_own else load_teacher(request.teacher, device=device, num_threads=torch.get_num_threads())
     with stop_on_signal("this frame") as stop:
         reports = evaluate(
             clips,

@@ -118,8 +118,10 @@ def pretrain(
 
 @app.command("eval")
 def evaluate(
-    sources: Annotated[list[str], typer.Argument(help="Videos, folders of images; several make one report.")],
-    teacher: Annotated[str, typer.Option(help="As in stream run.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Videos, folders of images, davis: camvid: lvs: frames:FOLDER; one report.")
+    ],
+    teacher: Annotated[str, typer.Option(help="As in stream run; labels: a data set's own.")],
     out: Annotated[Path, typer.Option(help="Folder for summary.json, report.html and every run; more can be added.")],
     classes: Annotated[str, typer.Option(help="As in stream run.")] = "all",
     methods: Annotated[

@@ -59,7 +59,7 @@ def label(
     Args:
         expert: the teacher called `teacher`. Labels on disk are taken as they are.
     """
-    if isinstance(expert, MaskFolderTeacher):
+    if isinstance(expert, MaskFolderTeacher) or expert is clip.truth:
         with clip.open(max_frames=max_frames) as source:
             num_frames = sum(1 for _ in source)
         yield CacheReport(num_frames, num_frames, was_cached=True)
@@ -95,7 +95,7 @@ def make_bench(
         clip=clip,
         expert=expert,
         labels=labels,
-        class_map=parse_classes(clip.classes or classes, expert.classes),
+        class_map=parse_classes(classes if expert is clip.truth else clip.classes or classes, expert.classes),
         size_wh=size_wh,
         device=device,
         max_frames=max_frames,

@@ -90,7 +90,7 @@ class EvalProgress:
 
 def evaluate(
     clips: Sequence[Clip],
-    expert: Teacher,
+    expert: Teacher | None,
     config: EvalConfig,
     *,
     out: Path,
@@ -102,7 +102,7 @@ def evaluate(
     `out`/report.html after the last one.
 
     Args:
-        expert: the teacher that `config.teacher` names.
+        expert: the teacher that `config.teacher` names; None: each stream's own labels are its teacher.
         cache: folder of the teacher's labels.
         should_stop: asked after every frame; a job that is cut off begins anew next time.
 
@@ -117,7 +117,10 @@ def evaluate(
     for clip in clips:
         own = [job for job in todo if job.clip == clip.name]
         bench = None
-        for step in _prepare(clip, expert, config, out=out, cache=cache, device=device) if own else ():
+        teacher = expert or clip.truth
+        if teacher is None:
+            raise UsageError(f"--teacher labels: {clip.name} has no labels of its own; name a teacher")
+        for step in _prepare(clip, teacher, config, out=out, cache=cache, device=device) if own else ():
             if isinstance(step, Bench):
                 bench = step
             else:

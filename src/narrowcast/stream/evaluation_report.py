@@ -57,7 +57,7 @@ class _Results:
     def first(self, clip: str, method: str) -> Job | None:
         """The job with the lowest phase and seed."""
         found = min(self.of(clip, method), key=lambda row: (row["phase"], row["seed"]), default=None)
-        return found and Job(clip, method, found["seed"], found["phase"])
+        return None if found is None else Job(clip, method, found["seed"], found["phase"])
 
 
 def write_evaluation_report(folder: Path) -> Path:

@@ -19,9 +19,11 @@ from narrowcast.metrics import cost
 from narrowcast.stream.bench import Bench, time_teacher
 from narrowcast.stream.clips import Frames
 from narrowcast.stream.distill import StreamReport, score_labels
-from narrowcast.stream.methods import Method, Setting, Started
+from narrowcast.stream.methods import Method
+from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.summary import teacher_macs
 from narrowcast.stream.tally import Tally
+from narrowcast.stream.truth import TruthTally
 from narrowcast.video.labels import write_label_png
 from narrowcast.video.prefetch import prefetch
 
@@ -112,6 +114,8 @@ class _Run:
     def __init__(self, job: Job, bench: Bench) -> None:
         self.job, self.bench = job, bench
         self.tally = Tally(bench.class_map.classes)
+        truth = bench.clip.truth
+        self.truth = None if truth is None else TruthTally(truth, bench.class_map)
         self.total_s = 0.0
         self.started: Started | None = None
 
@@ -138,6 +142,8 @@ class _Run:
                 self.total_s += time.perf_counter() - clock
                 frame = seen[0]
                 truth = score_labels(report, scorer(frame.image_rgb, frame_index=frame.index).labels)
+                if self.truth is not None:
+                    self.truth.add(frame.image_rgb, frame.index + self.job.phase, report, truth)
                 yield report, report.to_json() | {"miou": round(self.tally.add(frame, report, truth), 6)}
                 if should_stop():
                     return
@@ -190,6 +196,7 @@ class _Run:
             "learning_share": learning_s / total_s,
             "teacher_every_frame_s": every_frame_s,
             "speedup": every_frame_s / total_s,
+            "truth": None if self.truth is None else self.truth.found(),
             "teacher_is_replayed": bench.charged_ms is not None,
             **self._macs(started, teacher_frames),
         }

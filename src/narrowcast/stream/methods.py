@@ -6,67 +6,29 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, final
 
 import numpy as np
 import torch
-from torch import nn
 
 from narrowcast.core.config import from_dict, read_recipe, to_dict
 from narrowcast.core.errors import ConfigError, UsageError, did_you_mean
 from narrowcast.core.frames import IGNORE, Frame
-from narrowcast.models.classes import ClassMap, SelectedTeacher
+from narrowcast.models.classes import SelectedTeacher
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.student import AnyStudent
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
 from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, distill, with_accuracy
+from narrowcast.stream.oracle import EVERY, Oracle
+from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.targets import resize_labels
 
 PROPAGATIONS = {"hold": baselines.hold, "flow-dis": baselines.flow}
 _NAME = re.compile(r"(?P<base>[^:\[\]]+)(?::(?P<student>[^\[\]]+))?(?:\[(?P<settings>[^\]]*)\])?")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a method starts from.
-
-    Attributes:
-        teacher: asked, and paid for.
-        labels: the teacher's labels of every frame, kept on disk; only for methods that are allowed to look ahead.
-        open_frames: opens the same frames once more, for the same methods.
-    """
-
-    teacher: Teacher
-    labels: Teacher
-    class_map: ClassMap
-    size_wh: tuple[int, int]
-    device: torch.device
-    seed: int
-    open_frames: Callable[[], AbstractContextManager[Iterable[Frame]]]
-
-
-@dataclass(slots=True)
-class Started:
-    """A method at the beginning of a stream.
-
-    Attributes:
-        run: frames in, reports out.
-        net: the network that predicts, whose multiply-adds count on every frame; None without one.
-        upfront_s: seconds that were spent before the first frame; they are part of the cost.
-        upfront_frames: frames that the teacher had to label before the first one.
-        upfront_updates: gradient steps before the first frame.
-    """
-
-    run: Callable[[Iterable[Frame]], Iterator[StreamReport]]
-    net: nn.Module | None = None
-    upfront_s: float = 0.0
-    upfront_frames: int = 0
-    upfront_updates: int = 0
 
 
 class Method(Protocol):
@@ -195,11 +157,17 @@ def parse_method(name: str) -> Method:
         return _distilled(name, kind, number, student, settings)
     if base == "frozen":
         return Frozen(student or "pretrained")
+    if kind == "oracle":
+        return Oracle(_count(name, number) if number else EVERY, student=student or "pretrained")
     if base == "segmenter" and student:
         return Segmenter(student)
     if kind in PROPAGATIONS and student is None:
         return Propagated(kind, _count(name, number))
-    known = [f"{one}-0.8" for one in METHODS] + [f"{one}-8" for one in PROPAGATIONS] + ["frozen", "segmenter:TEACHER"]
+    known = (
+        [f"{one}-0.8" for one in METHODS]
+        + [f"{one}-8" for one in PROPAGATIONS]
+        + ["frozen", "oracle", "segmenter:TEACHER"]
+    )
     raise UsageError(f"--methods {name}: expected {', '.join(known)}{did_you_mean(name, known)}")
 
 
