@@ -114,7 +114,7 @@ def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> Run
         "teacher": request.teacher,
         "classes": request.classes,
         "student": request.student,
-        "size_wh": _parse_size(request.size),
+        "size_wh": parse_size(request.size),
         "score_every": request.score_every,
         "outputs": outputs,
         "seed": request.seed,
@@ -144,7 +144,8 @@ def _scorer(spec: str | None, class_map: ClassMap, device: torch.device) -> Teac
     return SelectedTeacher(load_teacher(spec, device=device, num_threads=torch.get_num_threads()), class_map)
 
 
-def _parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """The size that `--size` says."""
     if text is None:
         return None
     width, _, height = text.lower().partition("x")

@@ -1,4 +1,4 @@
-"""`narrowcast stream`: run, pretrain and eval."""
+"""`narrowcast stream`: run, pretrain, eval, apply and export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -167,3 +167,45 @@ def evaluate(
         ),
         as_json=json,
     )
+
+
+@app.command()
+def apply(
+    student: Annotated[Path, typer.Argument(help="A .safetensors file, or the folder of a run.")],
+    source: Annotated[str, typer.Argument(help="As in stream run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the labelled video or the labels.")],
+    size: Annotated[
+        str | None, typer.Option(help="Working size, WIDTHxHEIGHT; default: the run's, or else the frames'.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option(help="overlay, png, rle; may be given again. [default: overlay]")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Label a video with a student that has learned, without a teacher and without learning.
+
+    Example: narrowcast stream apply runs/city city-tomorrow.mp4 --out labelled/city
+    """
+    from narrowcast.cli import _apply
+
+    _apply.run(student, source, out, size, output or ["overlay"], max_frames, device=device, as_json=json)
+
+
+@app.command()
+def export(
+    student: Annotated[Path, typer.Argument(help="A .safetensors file, or the folder of a run.")],
+    out: Annotated[Path, typer.Option(help="The .onnx file; a teacher card is written beside it.")],
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT of the images that it takes; default: the run's.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a student as an ONNX file, and check in ONNX Runtime that it computes the same.
+
+    Example: narrowcast stream export runs/city --out city.onnx
+    """
+    from narrowcast.cli import _apply
+
+    _apply.export(student, out, size, as_json=json)
