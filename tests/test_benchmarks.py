@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from narrowcast.video.labels import write_label_png
+
 Bench = Callable[..., dict[str, Any]]
 
 
@@ -87,7 +89,7 @@ def test_stream_refuses_labels_that_are_not_the_teachers(
 ) -> None:
     cache = tmp_path / "cache" / "shapes"
     for index in range(20):
-        load("stream").write_label_png(cache / f"{index:08}.png", np.full((64, 96), 2, np.uint8))
+        write_label_png(cache / f"{index:08}.png", np.full((64, 96), 2, np.uint8))
     options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
     with pytest.raises(Exception, match="not this teacher's"):
         bench("stream", *options, "--cache", str(cache.parent), "--methods", "hold@8")

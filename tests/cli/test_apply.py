@@ -47,6 +47,7 @@ def test_misuse_is_one_line(cli: Cli, run: Path, clip: Path) -> None:
     assert not Path("applied").exists()
 
 
+@pytest.mark.slow
 def test_a_student_is_exported(cli: Cli, run: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

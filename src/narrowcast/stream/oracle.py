@@ -22,6 +22,7 @@ from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.targets import targets
 
 EVERY = 5  # frames; section 2.4.3
+ALONE = LearnerConfig(learning_rate=1e-3, own_share=1.0, prior_share=0.0)  # without labels of earlier frames; ours
 
 
 @final
@@ -47,7 +48,7 @@ class Oracle:
     def start(self, setting: Setting) -> Started:
         """Train; what it took, and the teacher's calls for the training frames, are costs before the first frame."""
         net = student_called(self.student, setting.class_map)
-        learner = Learner(net, LearnerConfig(), device=setting.device)
+        learner = Learner(net, ALONE, device=setting.device)
         with setting.open_frames() as frames:
             samples = list(training_samples(frames, setting.labels, every=self.every, size_wh=setting.size_wh))
         started = time.perf_counter()

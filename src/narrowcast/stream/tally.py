@@ -12,6 +12,7 @@ from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import SegmentationScore, confusion_matrix, mean_iou
 from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import shrink
+from narrowcast.stream.moved_labels import MAX_ASPECT, MIN_FLOW_PX
 from narrowcast.stream.scores import SegmentationScores
 
 WINDOW_S = 30  # figure 2.4's points are averages over 30 s
@@ -70,6 +71,11 @@ class Tally:
         }
 
 
+def has_flow(size_wh: tuple[int, int]) -> bool:
+    """Whether DIS can be asked at this size; on smaller or narrower frames it ends the process."""
+    return min(size_wh) >= MIN_FLOW_PX and max(size_wh) <= MAX_ASPECT * min(size_wh)
+
+
 @final
 class WorstWindow:
     """The 30 seconds of a stream with the lowest pooled mean IoU, begun at any whole second."""
@@ -121,7 +127,7 @@ class Flicker:
         size_wh = (labels.shape[1], labels.shape[0])
         grey = cv2.cvtColor(shrink(frame.image_rgb, size_wh), cv2.COLOR_RGB2GRAY)
         before, self._before = self._before, (grey, labels)
-        if before is None or before[0].shape != grey.shape:
+        if before is None or before[0].shape != grey.shape or not has_flow(size_wh):
             return
         watched = ((before[1] | labels) > 0) & (before[1] != IGNORE) & (labels != IGNORE)
         if watched.any():
