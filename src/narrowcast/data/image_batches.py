@@ -84,7 +84,7 @@ class ImageSamples(Dataset[Any]):
     def __init__(self, table: ImageTable, transform: Transform, *, order: Order, seed: int = 0) -> None:
         self.table, self.transform, self.order, self.seed = table, transform, order, seed
 
-    def __getitem__(self, number: int) -> tuple[UInt8[Tensor, "3 h w"], int] | NarrowcastError:
+    def __getitem__(self, number: int) -> tuple[UInt8[Tensor, "..."], int] | NarrowcastError:
         row = self.order(number)
         try:
             image = read_rgb(self.table.paths[row])
@@ -96,7 +96,7 @@ class ImageSamples(Dataset[Any]):
 
 def image_batches(
     samples: ImageSamples, numbers: Iterable[Sequence[int]], *, num_workers: int = 0
-) -> Iterator[tuple[UInt8[Tensor, "b 3 h w"], Int64[Tensor, " b"]]]:
+) -> Iterator[tuple[UInt8[Tensor, "b ..."], Int64[Tensor, " b"]]]:
     """(images, rows) for each list of sample numbers, such as `core.training.sample_numbers` gives.
 
     Raises:
@@ -120,7 +120,7 @@ def image_batches(
 
 def every_image(
     table: ImageTable, transform: Transform, *, batch_size: int, num_workers: int = 0, first_row: int = 0
-) -> Iterator[tuple[UInt8[Tensor, "b 3 h w"], Int64[Tensor, " b"]]]:
+) -> Iterator[tuple[UInt8[Tensor, "b ..."], Int64[Tensor, " b"]]]:
     """(images, rows) of all rows from `first_row` on, in the table's order."""
     rows = range(first_row, len(table))
     numbers = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]

@@ -1,0 +1,1 @@
+"""Rare categories: a few positives in a sea of background, learned by splitting the background."""

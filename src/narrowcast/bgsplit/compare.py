@@ -1,0 +1,199 @@
+"""A table of methods over draws and seeds, one run after the other, resumable: what `compare` runs."""
+
+import json
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrowcast.bgsplit.evaluate import Evaluation, evaluate
+from narrowcast.bgsplit.method import MethodConfig
+from narrowcast.bgsplit.train import RareClassifier, Task, train
+from narrowcast.core.config import to_dict
+from narrowcast.core.errors import ConfigError, StorageError
+from narrowcast.core.files import write_json
+from narrowcast.core.training import TrainConfig
+from narrowcast.data.background import BackgroundConfig, BackgroundSplit, draw_split
+from narrowcast.data.image_table import ImageTable
+
+SUMMARY, RESULT = "summary.json", "result.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochsConfig:
+    """How often the training images are seen; the steps of `TrainConfig` follow from it."""
+
+    epochs: float = 3.0  # ours, for a trunk of which only the last blocks train
+    warmup_epochs: float = 0.5  # ours; 1 of 90 in the thesis (recounted)
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0 or not 0 <= self.warmup_epochs <= self.epochs:
+            raise ConfigError("[epochs] epochs must be positive, warmup_epochs from 0 to epochs")
+
+    def steps(self, training: TrainConfig, *, num_images: int) -> TrainConfig:
+        """`training` with the steps that make these epochs over `num_images`."""
+        per_epoch = num_images / training.batch_size
+        steps = max(1, round(self.epochs * per_epoch))
+        return replace(training, steps=steps, warmup_steps=min(steps, round(self.warmup_epochs * per_epoch)))
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One method on one draw with one seed: an entry of `summary.json`."""
+
+    method: str
+    seed: int
+    draw: int
+    background: float
+    map: float
+    f1: float
+    f1_threshold: float
+    ap_per_category: dict[str, float]
+    seconds: float
+    loss: float
+    evaluation: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the evaluation, which stays in the run's own file."""
+        return {key: getattr(self, key) for key in self.__slots__ if key != "evaluation"}
+
+
+@dataclass(frozen=True, slots=True)
+class CompareReport:
+    """`done` of `total` steps over all runs, while `run` is at work; `result` when it has ended."""
+
+    done: int
+    total: int
+    run: str
+    loss: float
+    result: RunResult | None = None
+
+
+def compare(
+    table: ImageTable,
+    background: BackgroundConfig,
+    methods: Mapping[str, MethodConfig],
+    *,
+    task_of: Callable[[BackgroundSplit], Task],
+    training: TrainConfig,
+    epochs: EpochsConfig,
+    draws: Sequence[int],
+    seeds: Sequence[int],
+    folder: Path,
+) -> Generator[CompareReport, None, list[RunResult]]:
+    """Run every method on every draw with every seed; results that are in `folder` already are kept.
+
+    `summary.json` is whole after each run. The same draw has the same images for every method: compare them in pairs.
+    """
+    runs = [(draw, seed, name) for draw in draws for seed in seeds for name in methods]
+    results: list[RunResult] = []
+    for ix, (draw, seed, name) in enumerate(runs):
+        split = draw_split(table, replace(background, draw=draw))
+        own = folder / "runs" / f"draw{draw}-seed{seed}-{name}"
+        result = _read(own / RESULT)
+        if result is None:
+            task, method = task_of(split), methods[name]
+            steps = epochs.steps(training, num_images=len(split.train_rows))
+            started, loss = time.perf_counter(), 0.0
+            reports = train(task, method, steps, folder=own, seed=seed)
+            classifier = None
+            while classifier is None:
+                try:
+                    report = next(reports)
+                    loss = report.loss
+                    done = ix + report.done / report.total
+                    yield CompareReport(round(done * 1000), len(runs) * 1000, own.name, loss)
+                except StopIteration as stopped:
+                    classifier = stopped.value
+            seconds = time.perf_counter() - started
+            evaluation = score(classifier, task)
+            result = _result(name, seed, draw, split, evaluation, seconds=seconds, loss=loss)
+            write_json(own / RESULT, to_dict(result))
+            (own / "training.safetensors").unlink(missing_ok=True)  # it is large, and the run will not go on
+        results.append(result)
+        write_json(folder / SUMMARY, [one.to_json() for one in results])
+        yield CompareReport((ix + 1) * 1000, len(runs) * 1000, own.name, result.loss, result)
+    return results
+
+
+def score(classifier: RareClassifier, task: Task) -> Evaluation:
+    """On the test rows of the task's split, with thresholds chosen on its training rows."""
+    split = task.split
+    return evaluate(
+        classifier.scores(task, split.test_rows),
+        split.test_labels,
+        categories=split.categories,
+        evaluated=split.evaluated,
+        train_scores=classifier.scores(task, split.train_rows),
+        train_labels=split.train_labels,
+    )
+
+
+def _result(
+    name: str,
+    seed: int,
+    draw: int,
+    split: BackgroundSplit,
+    evaluation: Evaluation,
+    *,
+    seconds: float,
+    loss: float,
+) -> RunResult:
+    return RunResult(
+        method=name,
+        seed=seed,
+        draw=draw,
+        background=split.background,
+        map=evaluation.map,
+        f1=evaluation.f1,
+        f1_threshold=evaluation.f1_threshold,
+        ap_per_category={one.category: one.ap for one in evaluation.categories},
+        seconds=seconds,
+        loss=loss,
+        evaluation=evaluation.to_json(),
+    )
+
+
+def _read(path: Path) -> RunResult | None:
+    if not path.exists():
+        return None
+    try:
+        return RunResult(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(f"{path}: damaged; delete it and run again ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`method` less `other` over the runs that both have: the mean and its standard error.
+
+    The unit is a category of a draw: its seeds are averaged first, since they are not independent data.
+    """
+
+    method: str
+    other: str
+    mean: float
+    error: float
+    num: int
+
+
+def paired(results: Sequence[RunResult], method: str, other: str) -> Difference:
+    """The paired difference in AP of two methods."""
+    ours, theirs = _aps(results, method), _aps(results, other)
+    shared = sorted(ours.keys() & theirs.keys())
+    differences = np.array([np.mean(ours[key]) - np.mean(theirs[key]) for key in shared])
+    num = len(differences)
+    error = float(differences.std(ddof=1) / num**0.5) if num > 1 else float("nan")
+    return Difference(method, other, float(differences.mean()) if num else float("nan"), error, num)
+
+
+def _aps(results: Sequence[RunResult], method: str) -> dict[tuple[int, str], list[float]]:
+    found: dict[tuple[int, str], list[float]] = {}
+    for result in results:
+        if result.method == method:
+            for category, ap in result.ap_per_category.items():
+                found.setdefault((result.draw, category), []).append(ap)
+    return found

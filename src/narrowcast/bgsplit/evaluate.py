@@ -1,0 +1,104 @@
+"""How well categories are found in the background: AP, F1 of the decision, precision, recall (section 5.4.1)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from narrowcast.core.errors import ShapeError
+from narrowcast.metrics.ranking import average_precision, best_f1, binary_score
+
+CURVE_POINTS = 50  # of a precision-recall curve, at most
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryScore:
+    """One category. `f1` is of the (N+1)-way arg max; `f1_threshold` of a threshold chosen on training scores."""
+
+    category: str
+    positives: int
+    ap: float
+    f1: float
+    precision: float
+    recall: float
+    threshold: float
+    f1_threshold: float
+    curve: tuple[tuple[float, float], ...] = field(default=(), repr=False)  # (recall, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Means over the evaluated categories, and each of them."""
+
+    map: float
+    f1: float
+    f1_threshold: float
+    precision: float
+    recall: float
+    categories: tuple[CategoryScore, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `summary.json` of a run."""
+        return asdict(self)
+
+
+def evaluate(
+    scores: Float32[np.ndarray, "n c"],
+    labels: Int64[np.ndarray, " n"],
+    *,
+    categories: Sequence[str],
+    evaluated: Sequence[str] = (),
+    train_scores: Float32[np.ndarray, "m c"] | None = None,
+    train_labels: Int64[np.ndarray, " m"] | None = None,
+) -> Evaluation:
+    """The scores of `scores` (log p, background first) of images with `labels` 0 to N.
+
+    Thresholds are chosen on the training images, where their scores are given; else they are 50%.
+    """
+    if scores.shape[1] != len(categories) + 1:
+        raise ShapeError(f"{scores.shape[1]} columns of scores for {len(categories)} categories and background")
+    decided = scores.argmax(1)
+    each = []
+    for ix, name in enumerate(categories, 1):
+        if evaluated and name not in evaluated:
+            continue
+        truth = labels == ix
+        threshold = float(np.log(0.5))
+        if train_scores is not None and train_labels is not None:
+            threshold = best_f1(train_scores[:, ix], train_labels == ix).threshold
+        decision = binary_score(decided == ix, truth)
+        each.append(
+            CategoryScore(
+                name,
+                int(truth.sum()),
+                average_precision(scores[:, ix], truth),
+                decision.f1,
+                decision.precision,
+                decision.recall,
+                threshold,
+                binary_score(scores[:, ix] >= threshold, truth).f1,
+                precision_recall(scores[:, ix], truth),
+            )
+        )
+    return Evaluation(
+        map=float(np.mean([one.ap for one in each])),
+        f1=float(np.mean([one.f1 for one in each])),
+        f1_threshold=float(np.mean([one.f1_threshold for one in each])),
+        precision=float(np.mean([one.precision for one in each])),
+        recall=float(np.mean([one.recall for one in each])),
+        categories=tuple(each),
+    )
+
+
+def precision_recall(scores: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """(recall, precision) at each positive from the best score down, thinned to `CURVE_POINTS`."""
+    ranked = truth[np.argsort(-scores, kind="stable")]
+    at = np.flatnonzero(ranked)
+    if not len(at):
+        return ()
+    found = np.arange(1, len(at) + 1)
+    recall, precision = found / len(at), found / (at + 1)
+    chosen = np.unique(np.linspace(0, len(at) - 1, min(CURVE_POINTS, len(at))).round().astype(int))
+    return tuple((round(float(recall[ix]), 4), round(float(precision[ix]), 4)) for ix in chosen)
