@@ -1,6 +1,9 @@
 """A table of methods over draws and seeds, one run after the other, resumable: what `compare` runs."""
 
+import contextlib
+import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +22,7 @@ from narrowcast.core.training import TrainConfig
 from narrowcast.data.background import BackgroundConfig, BackgroundSplit, draw_split
 from narrowcast.data.image_table import ImageTable
 
-SUMMARY, RESULT = "summary.json", "result.json"
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,32 +94,62 @@ def compare(
     runs = [(draw, seed, name) for draw in draws for seed in seeds for name in methods]
     results: list[RunResult] = []
     for ix, (draw, seed, name) in enumerate(runs):
-        split = draw_split(table, replace(background, draw=draw))
-        own = folder / "runs" / f"draw{draw}-seed{seed}-{name}"
-        result = _read(own / RESULT)
+        own = folder / "runs" / f"draw{draw}-seed{seed}-{name}.json"
+        result = _read(own)
         if result is None:
-            task, method = task_of(split), methods[name]
-            steps = epochs.steps(training, num_images=len(split.train_rows))
-            started, loss = time.perf_counter(), 0.0
-            reports = train(task, method, steps, folder=own, seed=seed)
-            classifier = None
+            split = draw_split(table, replace(background, draw=draw))
+            stage = folder / "runs" / f"draw{draw}-seed{seed}-{_digest(methods[name].first_stage)}"
+            task, steps = task_of(split), epochs.steps(training, num_images=len(split.train_rows))
+            reports = train(task, methods[name], steps, folder=stage, seed=seed)
+            classifier, clock = None, _Clock(stage)
             while classifier is None:
                 try:
                     report = next(reports)
-                    loss = report.loss
-                    done = ix + report.done / report.total
-                    yield CompareReport(round(done * 1000), len(runs) * 1000, own.name, loss)
+                    clock.loss = report.loss
+                    clock.save()
+                    share = round(1000 * (ix + report.done / report.total))
+                    yield CompareReport(share, len(runs) * 1000, own.stem, report.loss)
                 except StopIteration as stopped:
                     classifier = stopped.value
-            seconds = time.perf_counter() - started
-            evaluation = score(classifier, task)
-            result = _result(name, seed, draw, split, evaluation, seconds=seconds, loss=loss)
-            write_json(own / RESULT, to_dict(result))
-            (own / "training.safetensors").unlink(missing_ok=True)  # it is large, and the run will not go on
+            seconds = clock.seconds
+            result = _result(name, seed, draw, task, score(classifier, task), seconds=seconds, loss=clock.loss)
+            write_json(own, to_dict(result))
         results.append(result)
         write_json(folder / SUMMARY, [one.to_json() for one in results])
-        yield CompareReport((ix + 1) * 1000, len(runs) * 1000, own.name, result.loss, result)
+        if name == list(methods)[-1]:
+            _tidy(folder / "runs", f"draw{draw}-seed{seed}-")
+        yield CompareReport((ix + 1) * 1000, len(runs) * 1000, own.stem, result.loss, result)
     return results
+
+
+def _digest(method: MethodConfig) -> str:
+    """Names the training that methods with different second stages share."""
+    return hashlib.sha256(json.dumps(to_dict(method), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _tidy(folder: Path, prefix: str) -> None:
+    """Delete the checkpoints of trainings that will not go on: they are large."""
+    for stage in folder.glob(f"{prefix}*"):
+        if stage.is_dir():
+            shutil.rmtree(stage)
+
+
+class _Clock:
+    """Seconds of a training, over interruptions and the methods that share it, and its last loss."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._started = folder / "clock.json", time.perf_counter()
+        self._before, self.loss = 0.0, 0.0
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            note = json.loads(self._path.read_text(encoding="utf-8"))
+            self._before, self.loss = note["seconds"], note["loss"]
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    def save(self) -> None:
+        write_json(self._path, {"seconds": self.seconds, "loss": self.loss})
 
 
 def score(classifier: RareClassifier, task: Task) -> Evaluation:
@@ -136,7 +169,7 @@ def _result(
     name: str,
     seed: int,
     draw: int,
-    split: BackgroundSplit,
+    task: Task,
     evaluation: Evaluation,
     *,
     seconds: float,
@@ -146,7 +179,7 @@ def _result(
         method=name,
         seed=seed,
         draw=draw,
-        background=split.background,
+        background=task.split.background,
         map=evaluation.map,
         f1=evaluation.f1,
         f1_threshold=evaluation.f1_threshold,

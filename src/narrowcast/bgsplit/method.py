@@ -25,7 +25,7 @@ class MethodConfig:
     auxiliary_start: Literal["own", "random"] = "own"  # the auxiliary model's own head where it has one
     features: Features = "centred"  # FACTS 7: raw ones collapse
     sampling: Literal["uniform", "balanced"] = "uniform"
-    start: Literal["random", "probe"] = "random"  # of the main head
+    start: Literal["prior", "probe", "zero"] = "prior"  # of the main head: biases as frequent as classes are [Lin 2017]
     train: Literal["joint", "probe", "auxiliary-first"] = "joint"  # section 5.4.4: frozen, or the auxiliary task alone
     second_stage: Literal["none", "lws", "crt", "tau-norm", "probe"] = "none"
     gamma: float = 2.0  # of focal
@@ -38,7 +38,7 @@ class MethodConfig:
     inverse_strength: float = 1e-4  # C of the probe; ours, see benchmarks/bgsplit.py
     trunk_rate: float = 1.0  # multiplies the learning rate; these three are ours, chosen on draws that are not scored
     main_rate: float = 10.0  # of the main head; a slow one beside the auxiliary loss is destructive (recounted)
-    auxiliary_rate: float = 10.0  # of the auxiliary head; at the trunk's own rate it never trains (recounted)
+    auxiliary_rate: float = 3.0  # of the auxiliary head; at the trunk's own rate it never trains (recounted)
     average: float = 0.0  # share of the old in the running average of the weights
 
     def __post_init__(self) -> None:
@@ -48,6 +48,13 @@ class MethodConfig:
             raise ConfigError("[method] clamp has no meaning with ldam: its logits are cosines")
         if self.train == "auxiliary-first" and not self.auxiliary_weight:
             raise ConfigError("[method] train = 'auxiliary-first' needs an auxiliary_weight")
+
+    @property
+    def first_stage(self) -> "MethodConfig":
+        """What this method trains before its second stage, whose settings are those of the default."""
+        plain = MethodConfig()
+        same = {name: getattr(plain, name) for name in ("second_stage", "balanced", "inverse_strength")}
+        return replace(self, **same) if self.start != "probe" else replace(self, second_stage="none")
 
     @property
     def is_trained(self) -> bool:
@@ -61,7 +68,7 @@ BG_SPLIT = MethodConfig(clamp=True, auxiliary_weight=AUXILIARY_WEIGHT)
 ADJUSTED = MethodConfig(loss="logit-adjusted")
 METHODS: dict[str, MethodConfig] = {
     "ft": FINE_TUNING,
-    "ft-raw": replace(FINE_TUNING, features="raw"),
+    "ft-raw": replace(FINE_TUNING, features="raw", start="zero"),
     "focal": MethodConfig(loss="focal"),
     "ldam": MethodConfig(loss="ldam"),
     "balanced-sampling": MethodConfig(sampling="balanced"),
@@ -74,10 +81,13 @@ METHODS: dict[str, MethodConfig] = {
     "auxiliary": AUXILIARY,
     "clamp": MethodConfig(clamp=True),
     "bgsplit": BG_SPLIT,
-    "bgsplit-raw": replace(BG_SPLIT, features="raw"),
+    "bgsplit-raw": replace(BG_SPLIT, features="raw", start="zero"),
     "bgsplit-random-head": replace(BG_SPLIT, auxiliary_start="random"),
     "bgsplit-logit-adjusted": replace(BG_SPLIT, loss="logit-adjusted"),
     "bgsplit-probe": replace(BG_SPLIT, second_stage="probe"),
+    "bgsplit-warm": replace(BG_SPLIT, start="probe"),
+    "bgsplit-warm-logit-adjusted": replace(BG_SPLIT, start="probe", loss="logit-adjusted"),
+    "ft-probe": MethodConfig(second_stage="probe"),
     "decoupled": MethodConfig(auxiliary_weight=1.0, train="auxiliary-first", second_stage="probe"),
 }
 

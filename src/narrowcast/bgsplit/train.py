@@ -86,6 +86,8 @@ def train(
         if not method.is_trained:
             return RareClassifier(net.eval(), probe)
         net.load_main(_as_main(probe, method, task.split))
+    elif method.start == "prior":
+        net.load_main(_prior(net, method, task.split))
     trainer = Trainer(
         net,
         training,
@@ -172,6 +174,14 @@ def _probe(net: SplitNet, method: MethodConfig, features: Float[Tensor, "n d"], 
         balanced=method.balanced,
         inverse_strength=method.inverse_strength,
     )
+
+
+def _prior(net: SplitNet, method: MethodConfig, split: BackgroundSplit) -> Linear:
+    """The head's own weights, with biases that make classes as likely as they are; the adjusted loss does so itself."""
+    weight, shares = net.main.weight.detach().clone(), torch.tensor(log_shares(split.counts.tolist()))
+    shares = torch.zeros_like(shares) if method.loss in ("logit-adjusted", "ldam") else shares
+    bias = shares[1:] - shares[0] + method.background_logit if method.clamp else shares
+    return Linear(weight, bias)
 
 
 def _as_main(probe: Linear, method: MethodConfig, split: BackgroundSplit) -> Linear:

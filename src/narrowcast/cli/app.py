@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from narrowcast import __version__
-from narrowcast.cli import mine, stream, zoo
+from narrowcast.cli import bgsplit, mine, stream, zoo
 from narrowcast.core.errors import NarrowcastError
 
 # the parser's own errors; typer exports only the leaves of that family
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(stream.app, name="stream")
 app.add_typer(mine.app, name="mine")
+app.add_typer(bgsplit.app, name="bgsplit")
 app.command("zoo")(zoo.zoo)
 
 
