@@ -72,10 +72,18 @@ class MapFeed:
     trunk gives the same as with `trunk` on the maps, up to their half precision.
     """
 
-    def __init__(self, cache: RowCache, trunk: nn.Module) -> None:
-        self.trunk = trunk
-        self._maps = torch.from_numpy(np.array(cache.read("maps")))  # all in memory: (rows, views, c, h, w)
-        self._features = cache.read("features")
+    def __init__(self, maps: Tensor, features: Float[np.ndarray, "n d"], trunk: nn.Module) -> None:
+        self.trunk, self._maps, self._features = trunk, maps, features
+
+    @classmethod
+    def open(cls, cache: RowCache, trunk: nn.Module) -> "MapFeed":
+        """The feed of a cache that is complete; all of its maps, (rows, views, c, h, w), are read into memory."""
+        return cls(torch.from_numpy(np.array(cache.read("maps"))), np.array(cache.read("features")), trunk)
+
+    def with_trunk(self, trunk: nn.Module, device: torch.device) -> "MapFeed":
+        """The same maps before another trained part."""
+        features = run_trunk(trunk, self.plain(np.arange(len(self._maps))), device=device)
+        return MapFeed(self._maps, features.numpy(), trunk)
 
     def samples(
         self, rows: Int64[np.ndarray, " n"], numbers: Iterable[Sequence[int]], *, order: Order, seed: int

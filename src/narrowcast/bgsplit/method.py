@@ -35,7 +35,7 @@ class MethodConfig:
     reweight_from: float = 0.8  # of ldam: share of the steps after which classes are re-weighted
     beta: float = 0.9999  # of that re-weighting
     balanced: bool = True  # of the probe
-    inverse_strength: float = 1e-4  # C of the probe; ours, see benchmarks/bgsplit.py
+    inverse_strength: float = 1e-3  # C of the probe; ours, see benchmarks/bgsplit.py
     trunk_rate: float = 1.0  # multiplies the learning rate; these three are ours, chosen on draws that are not scored
     main_rate: float = 10.0  # of the main head; a slow one beside the auxiliary loss is destructive (recounted)
     auxiliary_rate: float = 3.0  # of the auxiliary head; at the trunk's own rate it never trains (recounted)

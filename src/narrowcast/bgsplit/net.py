@@ -118,6 +118,15 @@ class SplitNet(nn.Module):
             self.auxiliary.weight.copy_(head.weight * self.spread)
             self.auxiliary.bias.copy_(head.bias + head.weight @ self.mean)
 
+    def auxiliary_head(self) -> nn.Linear | None:
+        """The auxiliary head for features that are not scaled: what `load_auxiliary` would take."""
+        if self.auxiliary is None:
+            return None
+        head = nn.Linear(self.auxiliary.in_features, self.auxiliary.out_features).requires_grad_(False)
+        head.weight.copy_(self.auxiliary.weight / self.spread)
+        head.bias.copy_(self.auxiliary.bias - self.auxiliary.weight @ self.mean / self.spread)
+        return head
+
     def main_linear(self) -> Linear:
         """The main head as weights over all classes, the background's clamped row included.
 

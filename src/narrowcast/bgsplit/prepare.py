@@ -64,7 +64,7 @@ def prepare(
     kept, reports = keep_maps(cache, table, backbone, trained_parts=trained_parts, num_workers=num_workers)
     yield from reports
     _, trunk = cut(backbone.net, trained_parts=trained_parts, size_hw=backbone.size_hw)
-    return Workbench(table, MapFeed(kept, trunk), trunk, head, device)
+    return Workbench(table, MapFeed.open(kept, trunk), trunk, head, device)
 
 
 def drained(reports: Generator[Any, None, Workbench]) -> Workbench:
