@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from sklearn.cluster import MiniBatchKMeans
 from torch import nn
 
 from narrowcast.core.errors import ConfigError, SourceError, UsageError
@@ -76,7 +75,7 @@ def classifier_labels(
     cpu = nn.Linear(head.in_features, head.out_features).requires_grad_(False)
     cpu.load_state_dict(head.state_dict())
     for start in range(0, len(features), 4096):
-        logits = cpu(torch.from_numpy(np.asarray(features[start : start + 4096])))
+        logits = cpu(torch.from_numpy(np.array(features[start : start + 4096])))
         logits[:, list(excluded)] = -torch.inf
         best = logits.softmax(1).max(1)
         labels.append(best.indices.numpy())
@@ -106,6 +105,8 @@ def cluster_labels(
     Raises:
         ConfigError: there are fewer images than clusters.
     """
+    from sklearn.cluster import MiniBatchKMeans  # importing it sets environment variables
+
     unit = np.array(features, np.float32)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True).clip(min=1e-12)
     fitted = unit if fit_rows is None else unit[fit_rows]

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from sklearn.linear_model import LogisticRegression
 
 from narrowcast.bgsplit.second_stage import Linear
 
@@ -22,6 +21,8 @@ def fit_probe(
 
     `inverse_strength` is scikit-learn's C.
     """
+    from sklearn.linear_model import LogisticRegression  # importing it sets environment variables
+
     weighting = "balanced" if balanced else None
     model = LogisticRegression(C=inverse_strength, class_weight=weighting, max_iter=1000, tol=1e-5)
     model.fit(features, labels)
