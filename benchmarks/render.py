@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGES = ("README.md", "docs/benchmarks.md", "docs/model-card.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/model-card.md", "docs/bgsplit.md")
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -35,11 +35,26 @@ def render(name: str) -> str:
     """The table called `name`: the part before a colon is the kind, the rest the file of results."""
     kind, _, file = name.partition(":")
     result = json.loads((HERE / "results" / f"{file or kind}.json").read_text(encoding="utf-8"))
-    return {"stream": stream, "short": short, "jitnet": jitnet, "ratios": ratios, "davis": davis}[kind](result)
+    return {"stream": stream, "short": short, "jitnet": jitnet, "ratios": ratios, "davis": davis, "bgsplit": bgsplit}[
+        kind
+    ](result)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
+
+
+def bgsplit(result: dict[str, Any]) -> str:
+    """Every level's methods, and what each is better than three others by, in pairs."""
+    others = ("probe", "logit-adjusted", "ft")
+    head = ["background", "method", "mAP", "F1", "F1 at threshold", *(f"mAP less {one}" for one in others), "draws"]
+    rows = []
+    for found in result["levels"].values():
+        for name, row in sorted(found["methods"].items(), key=lambda entry: -entry[1]["map"]):
+            numbers = [f"{row[key]:.3f}" for key in ("map", "f1", "f1_threshold")]
+            gaps = ["{:+.3f} ± {:.3f}".format(*row["less"][one]) if one in row["less"] else "–" for one in others]
+            rows.append([f"{found['background']:.2%}", name, *numbers, *gaps, str(row["draws"])])
+    return table(head, rows)
 
 
 def stream(result: dict[str, Any]) -> str:
