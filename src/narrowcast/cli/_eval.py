@@ -15,6 +15,7 @@ from narrowcast.cli._progress import Progress
 from narrowcast.core.errors import UsageError
 from narrowcast.core.runtime import pick_device
 from narrowcast.models.load_teacher import load_teacher
+from narrowcast.stream.ablations import ablations
 from narrowcast.stream.data_sets import open_clips
 from narrowcast.stream.evaluate import SUMMARY, EvalConfig, EvalProgress, evaluate
 from narrowcast.stream.methods import parse_methods
@@ -35,6 +36,7 @@ class EvalRequest:
     max_frames: int | None
     seeds: str
     phases: str
+    ablate: str | None
     cache: Path | None
     replays_teacher: bool
     device: str
@@ -45,7 +47,7 @@ def run(request: EvalRequest, *, as_json: bool) -> None:
     config = EvalConfig(
         teacher=request.teacher,
         classes=request.classes,
-        methods=tuple(parse_methods(request.methods)),
+        methods=tuple(parse_methods(request.methods) | dict.fromkeys(_varied(request.ablate))),
         size=_parse_size(request.size),
         max_frames=request.max_frames,
         seeds=_numbers("--seeds", request.seeds),
@@ -71,6 +73,10 @@ def run(request: EvalRequest, *, as_json: bool) -> None:
     stop.exit()
     rows = json.loads((request.out / SUMMARY).read_text(encoding="utf-8"))
     typer.echo(json.dumps(rows, indent=2)) if as_json else _tell(rows, request.out)
+
+
+def _varied(method: str | None) -> list[str]:
+    return [] if method is None else ablations(method)
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | int | None:

@@ -133,6 +133,9 @@ def evaluate(
     max_frames: Annotated[int | None, typer.Option(help="Of each source.")] = None,
     seeds: Annotated[str, typer.Option(help="For methods that learn: 0,1,2 runs each three times.")] = "0",
     phases: Annotated[str, typer.Option(help="Frames left out at the start, one run each: 0,2,4,6.")] = "0",
+    ablate: Annotated[
+        str | None, typer.Option(help="A method, default-0.8: it too, with one thing changed at a time (table 2.4).")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps the teacher's labels. [default: labels in --out]")
     ] = None,
@@ -161,6 +164,7 @@ def evaluate(
             max_frames=max_frames,
             seeds=seeds,
             phases=phases,
+            ablate=ablate,
             cache=cache,
             replays_teacher=replay_teacher,
             device=device,

@@ -1,15 +1,16 @@
 """The weights that ship inside: a student pretrained on still images, and the embedded teacher's network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from narrowcast.core.errors import UsageError, WeightsError, did_you_mean
 from narrowcast.models.classes import ClassMap, canonical
 from narrowcast.models.jitnet import take_rows
-from narrowcast.models.student import AnyStudent, build_student, load_student
+from narrowcast.models.student import AnyStudent, build_student, load_student, student_config
 
 STUDENT, EMBEDDED_TEACHER = "jitnet-voc.safetensors", "embedded-teacher.safetensors"
 FRESH = {"jitnet": {"min_head_channels": 32}, "mobilenetv2": {}}  # networks that can begin with random weights
@@ -73,6 +74,21 @@ def student_called(spec: str, class_map: ClassMap) -> AnyStudent:
         )
     net, known, _ = load_student(Path(spec))
     return net if known == class_map.classes else student_for(net, known, class_map)
+
+
+def varied(net: AnyStudent, options: Mapping[str, Any]) -> AnyStudent:
+    """`net` built with other options; its weights where they still fit (as with another `scale`), else random ones.
+
+    Raises:
+        ConfigError: an option that the network does not have, or a value out of its range.
+    """
+    made = build_student(student_config(net) | dict(options))
+    weights = net.state_dict()
+    if {name: one.shape for name, one in made.state_dict().items()} == {
+        name: one.shape for name, one in weights.items()
+    }:
+        made.load_state_dict(weights)
+    return made.eval()
 
 
 def fresh_student(name: str, num_classes: int) -> AnyStudent:

@@ -18,7 +18,7 @@ from narrowcast.core.errors import ConfigError, UsageError, did_you_mean
 from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.models.classes import SelectedTeacher
 from narrowcast.models.load_teacher import load_teacher
-from narrowcast.models.pretrained import student_called
+from narrowcast.models.pretrained import student_called, varied
 from narrowcast.models.student import AnyStudent
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
@@ -51,10 +51,12 @@ class Distilled:
 
     config: DistillConfig
     student: str = "pretrained"
+    options: tuple[tuple[str, Any], ...] = ()  # of the network, other than it has
     is_seeded: bool = True
 
     def start(self, setting: Setting) -> Started:
         net = student_called(self.student, setting.class_map)
+        net = varied(net, dict(self.options)) if self.options else net
         config = replace(self.config, seed=setting.seed)
 
         def run(frames: Iterable[Frame]) -> Iterator[StreamReport]:
@@ -182,16 +184,17 @@ def _split_number(base: str) -> tuple[str, str]:
 
 
 def _distilled(name: str, kind: str, number: str, student: str | None, settings: str | None) -> Distilled:
-    config = METHODS[kind]
+    config, options = METHODS[kind], {}
     if settings:
-        sections = read_recipe(None, settings.split(","), known=["distill", *_parts(config)])
+        sections = read_recipe(None, settings.split(","), known=["distill", "student", *_parts(config)])
+        options = sections.pop("student", {})
         config = overlaid(config, sections)
     if number:
         try:
             config = with_accuracy(config, float(number))
         except ValueError:
             raise UsageError(f"--methods {name}: '{number}' is not an accuracy such as 0.8") from None
-    return Distilled(config, student or "pretrained")
+    return Distilled(config, student or "pretrained", tuple(options.items()))
 
 
 def overlaid(config: DistillConfig, sections: dict[str, dict[str, Any]]) -> DistillConfig:
