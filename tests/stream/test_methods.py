@@ -3,6 +3,7 @@ import pytest
 from narrowcast.core.errors import NarrowcastError
 from narrowcast.stream.distill import METHODS
 from narrowcast.stream.methods import Distilled, Frozen, Propagated, Segmenter, parse_method, parse_methods
+from narrowcast.stream.one_shot import OneShot
 from narrowcast.stream.oracle import Oracle
 
 
@@ -12,6 +13,8 @@ def test_names_are_methods() -> None:
     assert found["flow-dis-16"] == Propagated("flow-dis", 16)
     assert found["frozen"] == Frozen()
     assert found["frozen:a/b.safetensors"] == Frozen("a/b.safetensors")
+    assert parse_method("osvos-a") == OneShot("a", 30)
+    assert parse_method("osvos-b-60") == OneShot("b", 60)
     assert parse_method("oracle") == Oracle(5)
     assert parse_method("oracle-10:mobilenetv2") == Oracle(10, student="mobilenetv2")
     assert found["segmenter:maskrcnn"] == Segmenter("maskrcnn")

@@ -23,6 +23,7 @@ from narrowcast.models.student import AnyStudent
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
 from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, distill, with_accuracy
+from narrowcast.stream.one_shot import INTERVAL, OneShot
 from narrowcast.stream.oracle import EVERY, Oracle
 from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.targets import resize_labels
@@ -161,6 +162,9 @@ def parse_method(name: str) -> Method:
         return Frozen(student or "pretrained")
     if kind == "oracle":
         return Oracle(_count(name, number) if number else EVERY, student=student or "pretrained")
+    if kind in ("osvos-a", "osvos-b"):
+        interval = _count(name, number) if number else INTERVAL
+        return OneShot("a" if kind == "osvos-a" else "b", interval, student=student or "pretrained")
     if base == "segmenter" and student:
         return Segmenter(student)
     if kind in PROPAGATIONS and student is None:
@@ -168,7 +172,7 @@ def parse_method(name: str) -> Method:
     known = (
         [f"{one}-0.8" for one in METHODS]
         + [f"{one}-8" for one in PROPAGATIONS]
-        + ["frozen", "oracle", "segmenter:TEACHER"]
+        + ["frozen", "oracle", "osvos-a", "segmenter:TEACHER"]
     )
     raise UsageError(f"--methods {name}: expected {', '.join(known)}{did_you_mean(name, known)}")
 
