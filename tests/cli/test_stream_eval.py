@@ -157,3 +157,13 @@ def test_a_data_set_is_scored_against_its_labels(cli: Cli, here: Path) -> None:
 
 def test_plain_videos_have_no_labels_of_their_own(evaluate: Cli) -> None:
     assert "has no labels of its own" in evaluate("--teacher", "labels", "--classes", "all").error
+
+
+def test_a_method_that_diverges_ends_alone(evaluate: Cli) -> None:
+    """One student that diverged on one stream ended the evaluation of all methods on all streams."""
+    method = "thesis-0.9:jitnet[learner.learning_rate=1e30]"
+    answer = evaluate(methods=f"{method},hold-8")
+    assert answer.code == 1
+    assert f"Error: {method} on clip diverged at frame" in answer.err
+    assert [name for _, name, _, _ in rows()] == ["hold-8"]
+    assert "diverged at frame" in Path("eval/report.html").read_text()

@@ -12,7 +12,7 @@ import typer
 
 from narrowcast.cli._interrupt import Stop, stop_on_signal
 from narrowcast.cli._progress import Progress
-from narrowcast.core.errors import UsageError
+from narrowcast.core.errors import DivergedError, UsageError
 from narrowcast.core.runtime import pick_device
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.stream.ablations import ablations
@@ -69,10 +69,12 @@ def run(request: EvalRequest, *, as_json: bool) -> None:
             should_stop=lambda: stop.is_asked,
         )
         with closing(reports):
-            _show(reports, stop)
+            failures = _show(reports, stop)
     stop.exit()
     rows = json.loads((request.out / SUMMARY).read_text(encoding="utf-8"))
     typer.echo(json.dumps(rows, indent=2)) if as_json else _tell(rows, request.out)
+    if failures:
+        raise DivergedError("; ".join(failures))
 
 
 def _varied(method: str | None) -> list[str]:
@@ -95,9 +97,9 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
         raise UsageError(f"{option} {text}: expected numbers from 0, as in 0,1,2") from None
 
 
-def _show(reports: Iterable[EvalProgress], stop: Stop) -> None:
-    """Drain `reports`, a progress line for each job."""
-    progress, current = None, None
+def _show(reports: Iterable[EvalProgress], stop: Stop) -> list[str]:
+    """Drain `reports`, a progress line for each job; what failed."""
+    progress, current, failures = None, None, []
     for report in reports:
         label = f"{report.clip}  {report.what}" + (f"  {report.job}/{report.num_jobs}" if report.num_jobs else "")
         if label != current:
@@ -105,11 +107,13 @@ def _show(reports: Iterable[EvalProgress], stop: Stop) -> None:
                 progress.__exit__(None, None, None)
             progress, current = Progress(label), label
         assert progress is not None
-        progress.show(report.done, report.total, _score(report.row))
+        failures += [report.failure] if report.failure else []
+        progress.show(report.done, report.total, report.failure or _score(report.row))
         if stop.is_asked:
             break
     if progress is not None:
         progress.__exit__(None, None, None)
+    return failures
 
 
 def _score(row: Any) -> str:

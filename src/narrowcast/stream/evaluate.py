@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from narrowcast.core.config import difference, to_dict
-from narrowcast.core.errors import StorageError, UsageError
+from narrowcast.core.errors import DivergedError, StorageError, UsageError
 from narrowcast.core.files import read_object, write_json
 from narrowcast.core.runs import SUMMARY
 from narrowcast.core.runtime import describe
@@ -77,6 +77,7 @@ class EvalProgress:
         done, total: frames of this stream.
         job, num_jobs: the job's number from 1, and how many there are to run; 0 while labels are made.
         row: the result of a job that has just ended.
+        failure: why it has none: the method diverged.
     """
 
     clip: str
@@ -86,6 +87,7 @@ class EvalProgress:
     job: int = 0
     num_jobs: int = 0
     row: Mapping[str, Any] | None = field(default=None, repr=False)
+    failure: str | None = None
 
 
 def evaluate(
@@ -133,15 +135,19 @@ def evaluate(
             done += 1
             assert bench is not None
             frames = bench.num_frames - job.phase
-            with closing(run_job(job, methods[job.method], bench, out, should_stop=should_stop)) as reports:
-                for report in reports:
-                    yield EvalProgress(clip.name, job.method, report.frame + 1, frames, done, len(todo))
+            try:
+                with closing(run_job(job, methods[job.method], bench, out, should_stop=should_stop)) as reports:
+                    for report in reports:
+                        yield EvalProgress(clip.name, job.method, report.frame + 1, frames, done, len(todo))
+            except DivergedError as error:  # this method's end, not the evaluation's
+                yield EvalProgress(clip.name, job.method, frames, frames, done, len(todo), failure=str(error))
+                continue
             write_summary(out)
             if should_stop():
                 return
             yield EvalProgress(clip.name, job.method, frames, frames, done, len(todo), job.row(out))
-    write_summary(out)
-    write_evaluation_report(out)
+    if write_summary(out):
+        write_evaluation_report(out)
 
 
 def jobs(clips: Sequence[Clip], methods: Mapping[str, Method], config: EvalConfig) -> list[Job]:

@@ -13,7 +13,7 @@ from narrowcast.core.files import read_object, write_text
 from narrowcast.core.page import Block, KeyFigure, Notice, Section, Table
 from narrowcast.stream.evaluation_charts import Point, cost_plot, time_plot
 from narrowcast.stream.evaluation_samples import compose
-from narrowcast.stream.job import SAMPLES, Job, read_row
+from narrowcast.stream.job import FAILURE, RUNS, SAMPLES, Job, read_row
 from narrowcast.stream.recosting import MASK_RCNN, Cost, measured, recosted, student_time
 from narrowcast.stream.windows import read_curves
 
@@ -67,7 +67,7 @@ def write_evaluation_report(folder: Path) -> Path:
         SourceError: no method has been run there yet.
         StorageError: the page cannot be written.
     """
-    rows = [row for path in sorted(folder.glob("runs/*/*/")) if (row := read_row(path)) is not None]
+    rows = [row for path in sorted(folder.glob(f"{RUNS}/*/*/")) if (row := read_row(path)) is not None]
     if not rows:
         raise SourceError(f"{folder}: not the folder of an evaluation, or nothing in it has ended yet")
     results, path = _Results(folder, rows), folder / "report.html"
@@ -110,7 +110,8 @@ def _notices(results: _Results) -> list[Notice]:
         )
     if len({(row["source"], row["phase"]) for row in results.rows}) == len(results.clips):
         notices.append(Notice("One start phase for each stream: how much of a gap is noise cannot be told from this."))
-    return notices
+    failures = [read_object(path) for path in sorted(results.folder.glob(f"{RUNS}/*/*/{FAILURE}"))]
+    return notices + [Notice(f"No result: {found['error']}") for found in failures if found]
 
 
 def _key_figures(results: _Results) -> list[KeyFigure]:

@@ -10,8 +10,8 @@ from typing import Any, final
 
 import torch
 
-from narrowcast.core.errors import UsageError
-from narrowcast.core.files import read_object
+from narrowcast.core.errors import DivergedError, UsageError
+from narrowcast.core.files import read_object, write_json
 from narrowcast.core.frames import Frame
 from narrowcast.core.runs import SUMMARY, RunFolder
 from narrowcast.core.runtime import describe, seed_everything
@@ -27,7 +27,7 @@ from narrowcast.stream.truth import TruthTally
 from narrowcast.video.labels import write_label_png
 from narrowcast.video.prefetch import prefetch
 
-RUNS, SAMPLES = "runs", "samples"
+RUNS, SAMPLES, FAILURE = "runs", "samples", "failure.json"
 NUM_SAMPLES = 4  # frames of each stream that the report shows; ours
 
 
@@ -69,6 +69,7 @@ def run_job(
 
     Raises:
         UsageError: the stream has no frame from the job's phase on.
+        DivergedError: the student's loss left the finite numbers; `failure.json` says so too, and there is no row.
         NarrowcastError: what source, teacher or disk raise.
     """
     path, run = job.folder(out), _Run(job, bench)
@@ -88,11 +89,16 @@ def run_job(
     }
     shown = sample_frames(bench.num_frames)
     with RunFolder.open(path, about, resume=False) as folder, run.opened() as frames:
-        for report, line in run.reports(method, frames, should_stop):
-            folder.append(line)
-            if (index := report.frame + job.phase) in shown:
-                write_label_png(path / SAMPLES / f"{index:08}.png", report.labels)
-            yield report
+        try:
+            for report, line in run.reports(method, frames, should_stop):
+                folder.append(line)
+                if (index := report.frame + job.phase) in shown:
+                    write_label_png(path / SAMPLES / f"{index:08}.png", report.labels)
+                yield report
+        except DivergedError as error:
+            about_it = f"{job.method} on {job.clip} diverged at frame {run.tally.frames}: {error}"
+            write_json(path / FAILURE, {"error": about_it})
+            raise DivergedError(about_it) from error
         if not should_stop():
             about_it = {"source": job.clip, "method": job.method, "phase": job.phase, "seed": job.seed}
             folder.write_summary({"status": "finished"} | about_it | run.row())
