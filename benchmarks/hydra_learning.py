@@ -38,7 +38,7 @@ Branches = list[int]
 
 def main() -> int:
     parser = record.parser(__doc__, threads=1)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--methods", default="resnet-14,cluster,random,learn,learn-balance,learn-bias,greedy,none")
     parser.add_argument("--data", type=Path, help="folder with train/ and val/, each of class folders")

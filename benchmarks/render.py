@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGES = ("README.md", "docs/benchmarks.md", "docs/model-card.md", "docs/bgsplit.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/hydra.md", "docs/model-card.md", "docs/bgsplit.md")
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -35,9 +35,17 @@ def render(name: str) -> str:
     """The table called `name`: the part before a colon is the kind, the rest the file of results."""
     kind, _, file = name.partition(":")
     result = json.loads((HERE / "results" / f"{file or kind}.json").read_text(encoding="utf-8"))
-    return {"stream": stream, "short": short, "jitnet": jitnet, "ratios": ratios, "davis": davis, "bgsplit": bgsplit}[
-        kind
-    ](result)
+    kinds = {
+        "stream": stream,
+        "short": short,
+        "jitnet": jitnet,
+        "ratios": ratios,
+        "davis": davis,
+        "bgsplit": bgsplit,
+        "partition": partition,
+        "learning": learning,
+    }
+    return kinds[kind](result)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -111,6 +119,26 @@ def davis(result: dict[str, Any]) -> str:
         each = (f"{net['sequences'][one]['j']:.2f}" for one in sequences)
         rows.append([name, f"**{net['mean_j']:.3f}**", f"{net['median_ms']:.0f}", *each])
     return table(["", "mean J", "ms", *sequences], rows)
+
+
+def partition(result: dict[str, Any]) -> str:
+    """The error of each method; sizes in the first two columns."""
+    rows = [
+        [str(row["classes"]), str(row["branches"]), row["method"], f"{row['error']:.0f}", f"{row['seconds']:.3f}"]
+        for row in result["rows"]
+    ]
+    return table(["classes", "branches", "method", "squared error", "seconds"], rows)
+
+
+def learning(result: dict[str, Any]) -> str:
+    """Each method's scores over its seeds."""
+    rows = []
+    for name, runs in by_method(result).items():
+        hits = [run["gate_hit"] for run in runs if run["gate_hit"] is not None]
+        scores = [spread(run[key] for run in runs) for key in ("top1", "top5")]
+        macs = f"{runs[0]['macs_executed'] / 1e6:.1f} M"
+        rows.append([name, str(len(runs)), *scores, spread(hits) if hits else "–", macs])
+    return table(["method", "seeds", "top-1 %", "top-5 %", "gate right %", "multiply-adds"], rows)
 
 
 def by_method(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ from narrowcast.hydra.dispatch import FORMS, Dispatcher, run_loop, run_masked
 from narrowcast.hydra.families import learned_gate
 from narrowcast.hydra.net import HydraNet, hydra_loss
 from narrowcast.hydra.routes import top_routes
+from narrowcast.hydra.rows import Rows, grouped_products
 
 from .conftest import NUM_BRANCHES, NUM_CLASSES, build
 
@@ -220,3 +221,16 @@ def test_a_form_is_measured_once_a_batch_size() -> None:
     assert len(net._dispatcher._fastest) == 2  # 2 rows; 8 and 10 rows
     assert set(net._dispatcher._fastest.values()) <= set(FORMS)
     assert copy.deepcopy(net)._dispatcher._fastest == {}
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_the_grouped_product_of_cuda_is_the_product_a_branch(repeats: int) -> None:
+    """The same kernel in bfloat16 on the CPU; branch 1 has no row."""
+    rows = Rows()
+    rows.counts, rows.branch_ix = [2, 0, 3], torch.tensor([0, 0, 2, 2, 2])
+    x, weight, bias = torch.randn(5 * repeats, 16), torch.randn(3, 8, 16), torch.randn(3, 8)
+    with torch.inference_mode():
+        found = grouped_products(x.bfloat16(), weight.bfloat16(), bias.bfloat16(), rows, repeats=repeats)
+    branch = rows.branch_ix.repeat_interleave(repeats)
+    slow = torch.stack([weight[b] @ row + bias[b] for b, row in zip(branch.tolist(), x, strict=True)])
+    torch.testing.assert_close(found.float(), slow, atol=0.15, rtol=0.05)

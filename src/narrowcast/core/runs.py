@@ -81,8 +81,10 @@ class RunFolder:
         """The lines of `reports.jsonl`; a last line that was cut off is left out."""
         yield from read_reports(self.path)
 
-    def keep_reports(self, *, before_frame: int) -> None:
+    def keep_reports(self, *, before_frame: int, key: str = "frame") -> None:
         """Drop the reports of `before_frame` and later, which the checkpoint that is resumed from does not know.
+
+        Reports are numbered by `key`: frames of a stream, steps of a training.
 
         Raises:
             StorageError: a line before that is damaged.
@@ -93,7 +95,7 @@ class RunFolder:
         kept = 0
         with path.open("rb") as lines:
             for line in lines:
-                if not line.endswith(b"\n") or _frame_of(line, path) >= before_frame:
+                if not line.endswith(b"\n") or _number_of(line, path, key) >= before_frame:
                     break
                 kept += len(line)
         os.truncate(path, kept)
@@ -155,9 +157,9 @@ def _read_run(path: Path) -> dict[str, Any]:
     return run if isinstance(run, dict) else {}
 
 
-def _frame_of(line: bytes, path: Path) -> int:
+def _number_of(line: bytes, path: Path, key: str) -> int:
     try:
-        return json.loads(line)["frame"]
+        return json.loads(line)[key]
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path}: damaged, so the run cannot go on; choose another --out ({error})") from error
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,7 +21,10 @@ class Combine(Protocol):
 def add(rows: Float[Tensor, "rows *shape"], routes: Routes, *, num_slots: int) -> Float[Tensor, "n *shape"]:
     """Equation 3.1: the sum over an image's branches; `num_slots` does not matter."""
     rows = _weighted(rows, routes)
-    return rows.new_zeros(routes.num_images, *rows.shape[1:]).index_add(0, routes.image_ix, rows)
+    total = rows.new_empty(routes.num_images, *rows.shape[1:])
+    if rows.ndim == 4 and rows.is_contiguous(memory_format=torch.channels_last):  # adding across layouts is slow
+        total = total.to(memory_format=torch.channels_last)
+    return total.zero_().index_add_(0, routes.image_ix, rows)
 
 
 def average(rows: Float[Tensor, "rows *shape"], routes: Routes, *, num_slots: int) -> Float[Tensor, "n *shape"]:
