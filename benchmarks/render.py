@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGES = ("README.md", "docs/benchmarks.md", "docs/hydra.md", "docs/model-card.md", "docs/bgsplit.md")
+PAGES = (
+    "README.md",
+    "docs/benchmarks.md",
+    "docs/hydra.md",
+    "docs/model-card.md",
+    "docs/bgsplit.md",
+    "docs/mine-results.md",
+)
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -41,6 +48,8 @@ def render(name: str) -> str:
         "jitnet": jitnet,
         "ratios": ratios,
         "davis": davis,
+        "mining": mining,
+        "mining-speed": mining_speed,
         "bgsplit": bgsplit,
         "partition": partition,
         "learning": learning,
@@ -139,6 +148,29 @@ def learning(result: dict[str, Any]) -> str:
         macs = f"{runs[0]['macs_executed'] / 1e6:.1f} M"
         rows.append([name, str(len(runs)), *scores, spread(hits) if hits else "–", macs])
     return table(["method", "seeds", "top-1 %", "top-5 %", "gate right %", "multiply-adds"], rows)
+
+
+def mining(result: dict[str, Any]) -> str:
+    """Every strategy at some numbers of labels, with its paired difference to the one that others are compared with."""
+    head = ["strategy", "seeds", "labels", "AP", "paired", "found", "paired"]
+    rows = []
+    for row in result["rows"]:
+        if row["labels"] in (0, 20, 50, 100, 300):
+            cells = [row["strategy"], str(row["runs"] // len(result["pool"]["categories"])), str(row["labels"])]
+            for measure in ("ap", "found"):
+                value, error = row[f"{measure}_paired"]
+                is_base = row["strategy"] == result["against"]
+                cells += [f"{row[measure]:.3f}", "" if is_base else f"{value:+.3f} ± {error:.3f}".replace("-", "−")]
+            rows.append(cells)
+    return table(head, rows)
+
+
+def mining_speed(result: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{bar['measured']:.3g}", f"{bar['bar']:g}", "yes" if bar["is_met"] else "**no**"]
+        for name, bar in result["bars"].items()
+    ]
+    return table(["", "measured", "bar", "met"], rows)
 
 
 def by_method(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

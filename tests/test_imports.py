@@ -50,7 +50,7 @@ def test_importing_everything_touches_nothing_and_needs_no_extra() -> None:
     code = f"""
     import importlib, logging, os, random, sys, threading, warnings
     sys.modules.update(dict.fromkeys({OPTIONAL!r}))   # as if they were not installed
-    import numpy, torch, torchvision, cv2, av          # what these do is not ours
+    import numpy, torch, torchvision, cv2, av, scipy.optimize, scipy.sparse.linalg, scipy.stats  # theirs is not ours
     numpy.random.seed(1), torch.manual_seed(1), random.seed(1)
     before = (
         os.getcwd(), dict(os.environ), threading.active_count(), warnings.filters[:], torch.get_num_threads(),

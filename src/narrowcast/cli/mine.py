@@ -1,4 +1,4 @@
-"""`narrowcast mine`: index."""
+"""`narrowcast mine`: pools, labels, simulations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,3 +51,181 @@ def show(pool: PoolFolder, json: Json = False) -> None:
     from narrowcast.cli import _mine
 
     _mine.show(pool, as_json=json)
+
+
+@app.command()
+def simulate(
+    pool: PoolFolder,
+    truth: Annotated[Path, typer.Option(help="CSV with path, category and perhaps split (test is held out).")],
+    out: Annotated[Path, typer.Option(help="Folder for summary.json and report.html; runs in it are not done again.")],
+    categories: Annotated[str, typer.Option(help="Names with commas, a number of random ones, or all.")] = "all",
+    strategies: Annotated[str, typer.Option(help="Names with commas.")] = "default,algorithm2,tropel",
+    seeds: Annotated[int, typer.Option(help="Runs a category and strategy, each from other positives.")] = 3,
+    labels: Annotated[int, typer.Option(help="Labels a run.")] = 300,
+    batch: Annotated[int, typer.Option(help="Labels between two models.")] = 10,
+    features: Annotated[
+        str | None, typer.Option(help="Version of the pool's features. [default: the chosen one]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Mine categories whose truth is known, without people, and compare strategies on held-out photos.
+
+    Example: narrowcast mine simulate --pool photos.pool --truth labels.csv --strategies default,tropel --out runs/sim
+    """
+    from narrowcast.cli import _mine_simulate
+
+    request = _mine_simulate.SimulateRequest(
+        pool=pool,
+        truth=truth,
+        out=out,
+        categories=categories,
+        strategies=strategies,
+        num_seeds=seeds,
+        num_labels=labels,
+        batch=batch,
+        features=features,
+    )
+    _mine_simulate.run(request, as_json=json)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The category's name.")],
+    pool: PoolFolder,
+    positives: Annotated[
+        list[str] | None, typer.Option(help="A photo that shows it: of the pool, or a file. May be given again.")
+    ] = None,
+    text: Annotated[str, typer.Option(help="Words that describe it, where the backbone knows words.")] = "",
+    who: Annotated[str, typer.Option(help="Who says so.")] = "",
+) -> None:
+    """Begin a category from a few photos that show it.
+
+    Example: narrowcast mine new owl --pool photos.pool --positives a.jpg --positives birds/17.jpg
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.new(name, pool, positives or [], text=text, who=who)
+
+
+@app.command()
+def ask(
+    name: Annotated[str, typer.Argument(help="The category.")],
+    pool: PoolFolder,
+    num: Annotated[int, typer.Option(help="How many photos.")] = 10,
+    strategy: Annotated[str, typer.Option(help="What to ask, see docs/mine.md.")] = "default",
+    json: Json = False,
+) -> None:
+    """The next photos to label, with scores and reasons.
+
+    Example: narrowcast mine ask owl --pool photos.pool --num 20 --json
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.ask(name, pool, num, strategy, as_json=json)
+
+
+@app.command()
+def label(
+    name: Annotated[str, typer.Argument(help="The category.")],
+    value: Annotated[str, typer.Argument(help="positive, negative, unsure, or undo: takes back the newest label.")],
+    pool: PoolFolder,
+    photos: Annotated[list[str] | None, typer.Argument(help="Photos of the pool, by any of their names.")] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="An answer to the audit: nothing is trained on it.")] = False,
+    who: Annotated[str, typer.Option(help="Who says so.")] = "",
+    json: Json = False,
+) -> None:
+    """Label photos; on disk when the command returns.
+
+    Example: narrowcast mine label owl positive birds/17.jpg birds/18.jpg --pool photos.pool
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.label(name, value, pool, photos or [], is_audit=audit, who=who, as_json=json)
+
+
+@app.command("label-import")
+def label_import(
+    name: Annotated[str, typer.Argument(help="The category.")],
+    source: Annotated[Path, typer.Argument(help="CSV, COCO or MegaDetector JSON, or a folder of folders.")],
+    pool: PoolFolder,
+    confidence: Annotated[float, typer.Option(help="From which a detection of MegaDetector counts.")] = 0.5,
+    audit: Annotated[bool, typer.Option("--audit", help="Answers to the audit: nothing is trained on them.")] = False,
+    who: Annotated[str, typer.Option(help="Who says so.")] = "",
+    json: Json = False,
+) -> None:
+    """Take in labels that were given elsewhere.
+
+    Example: narrowcast mine label-import owl labels.csv --pool photos.pool
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.label_import(name, source, pool, confidence=confidence, is_audit=audit, who=who, as_json=json)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="The category.")],
+    pool: PoolFolder,
+    out: Annotated[Path, typer.Option(help="The file, or for imagefolder and yolo-cls the folder.")],
+    kind: Annotated[
+        str, typer.Option("--format", help="csv, coco, imagefolder, yolo-cls, webdataset or fiftyone.")
+    ] = "csv",
+    top: Annotated[int, typer.Option(help="Also this many photos without a label, the most likely first.")] = 0,
+) -> None:
+    """Write labels out, and with --top a ranking with scores.
+
+    Example: narrowcast mine export owl --pool photos.pool --out owl.csv --top 1000
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.export(name, pool, out, kind=kind, num_top=top)
+
+
+@app.command()
+def audit(
+    name: Annotated[str, typer.Argument(help="The category.")],
+    pool: PoolFolder,
+    draw: Annotated[int, typer.Option(help="Plan an audit of this many photos.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure where a category stands with a random sample that nothing is trained on; tells what is left to answer.
+
+    Example: narrowcast mine audit owl --pool photos.pool --draw 200
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.audit(name, pool, num=draw, seed=seed, as_json=json)
+
+
+@app.command()
+def head(
+    name: Annotated[str, typer.Argument(help="The category.")],
+    pool: PoolFolder,
+    out: Annotated[Path, typer.Option(help="The head's file, .safetensors or .onnx.")],
+    strategy: Annotated[str, typer.Option(help="Whose linear model, see docs/mine.md.")] = "default",
+) -> None:
+    """Write the classifier as a small file that names its backbone.
+
+    Example: narrowcast mine head owl --pool photos.pool --out owl.safetensors
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.head(name, pool, out, strategy)
+
+
+@app.command()
+def predict(
+    head: Annotated[Path, typer.Argument(help="The head, .safetensors.")],
+    photos: Annotated[list[Path], typer.Argument(help="As for mine index.")],
+    out: Annotated[Path | None, typer.Option(help="A CSV to write; without it, lines on stdout.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Score photos with a head: one line a photo, with its probability.
+
+    Example: narrowcast mine predict owl.safetensors new-photos --out scores.csv
+    """
+    from narrowcast.cli import _mine_labels
+
+    _mine_labels.predict(head, photos, out, device=device, as_json=json)

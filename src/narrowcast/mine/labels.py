@@ -209,6 +209,11 @@ class LabelLog:
         self.add([LabelEvent(kind="undo", category=category, undoes=last.event_id, who=who)])
         return last
 
+    def check(self) -> str:
+        """ "ok", or what SQLite finds wrong with the file."""
+        with self._lock, _readable(self.path):
+            return str(self._connection.execute("PRAGMA integrity_check").fetchone()[0])
+
     def _insert(self, event: LabelEvent) -> int:
         if event.kind == "undo":
             target = self._connection.execute("SELECT 1 FROM events WHERE event_id = ?", [event.undoes]).fetchone()
