@@ -1,7 +1,10 @@
 """`narrowcast hydra` from images to ONNX, and what it says of bad input: one line, nothing lost."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +165,24 @@ def test_weights_of_another_kind_are_refused(cli: Cli, photos: Path, work: Path)
     assert "is not a classifier" in cli("hydra", "eval", "student.safetensors", "--data", photos).error
     assert "no such file" in cli("hydra", "eval", "nowhere", "--data", photos).error
     assert "no HydraNet" in cli("hydra", "bench", "--arch", "resnet-14").error
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(photos: Path, work: Path) -> None:
+    """Branches that no image of a process wants must not hang it; one process writes and prints."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "narrowcast",
+        "hydra",
+        "train",
+    ]
+    words = ["--data", str(photos), "--out", "run", *SMALL, "--set", "net.num_branches=6", "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(Path("run/summary.json").read_text())

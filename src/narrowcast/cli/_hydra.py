@@ -15,7 +15,7 @@ from narrowcast.core.config import from_dict, read_recipe
 from narrowcast.core.errors import ConfigError, UsageError, did_you_mean
 from narrowcast.core.runtime import pick_device, seed_everything
 from narrowcast.core.training import TrainConfig
-from narrowcast.core.workers import workers
+from narrowcast.core.workers import joined
 from narrowcast.data.cifar import is_cifar100, read_cifar100
 from narrowcast.data.image_table import ImageTable, open_table, split_table
 from narrowcast.hydra import bench as benchmarks
@@ -65,7 +65,7 @@ def train(
     where = pick_device(device)
     images = open_images(data, size=size, held_out=HELD_OUT, seed=seed)
     groups = _partition_for(configs["net"], partition, images, seed)
-    with stop_on_signal("the next report") as stop:
+    with joined(where) as own, stop_on_signal("the next report") as stop:
         reports = fit(
             images,
             net=configs["net"],
@@ -79,11 +79,12 @@ def train(
         with closing(reports), Progress(f"train {arch}") as progress:
             for report in reports:
                 text = f"loss {report.loss:.3f}  {report.steps_per_s:.1f} steps/s"
-                progress.show(report.done, report.total, text, report.steps_per_s)
+                if own.is_first:
+                    progress.show(report.done, report.total, text, report.steps_per_s)
                 if stop.is_asked and report.done < report.total:
                     break
         stop.exit()
-    if workers().is_first:
+    if own.is_first:
         found = json.loads((out / "summary.json").read_text(encoding="utf-8"))
         shown = f"{out}: top-1 {found['top1']:.1%}, top-5 {found['top5']:.1%}"
         typer.echo(json.dumps(found) if as_json else f"{shown}, {found['macs_executed'] / 1e6:.1f} M multiply-adds")
