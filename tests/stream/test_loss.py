@@ -66,3 +66,21 @@ def test_a_frame_of_unknown_pixels_has_no_loss_and_no_gradient() -> None:
     assert loss.item() == 0
     assert logits.grad is not None
     assert (logits.grad == 0).all()
+
+
+def test_gradients_are_those_of_torchs_cross_entropy() -> None:
+    logits, labels, weights = sample(3)
+    logits[0, :, 0, 0] = torch.tensor([150.0, 0.0, -150.0])  # a probability of exactly 0
+    logits.requires_grad_()
+    known = weights > 0
+    entropy = torch.nn.functional.cross_entropy(logits, labels.where(known, 0), reduction="none")
+    expected = torch.autograd.grad((entropy * weights).sum() / known.sum(), logits)[0]
+    torch.testing.assert_close(torch.autograd.grad(pixel_loss(logits, labels, weights), logits)[0], expected)
+
+
+def test_a_certainty_that_is_wrong_costs_a_finite_loss() -> None:
+    logits = torch.tensor([500.0, -500.0]).view(1, 2, 1, 1).requires_grad_()
+    loss = pixel_loss(logits, torch.ones(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert 60 < loss.item() < 1001
+    assert gradient.flatten().tolist() == [1.0, -1.0]

@@ -105,8 +105,8 @@ class Block(nn.Module):
         self.project = nn.Conv2d(in_channels, out_channels, 1, stride=stride) if in_channels != out_channels else None
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        activated = F.relu(self.norm(x))
-        residual = F.relu(conv_norm(activated, self.conv3x3, self.norm3x3))
+        activated = F.relu(self.norm(x), inplace=True)
+        residual = F.relu(conv_norm(activated, self.conv3x3, self.norm3x3), inplace=True)
         residual = self.conv3x1(self.conv1x3(residual))
         shortcut = x[..., :: self.stride, :: self.stride] if self.project is None else self.project(activated)
         return shortcut + residual
