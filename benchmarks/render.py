@@ -50,9 +50,10 @@ def render(name: str) -> str:
         "davis": davis,
         "mining": mining,
         "mining-speed": mining_speed,
-        "bgsplit": bgsplit,
         "partition": partition,
         "learning": learning,
+        "overlap": overlap,
+        "bgsplit": bgsplit,
     }
     return kinds[kind](result)
 
@@ -171,6 +172,9 @@ def mining_speed(result: dict[str, Any]) -> str:
         for name, bar in result["bars"].items()
     ]
     return table(["", "measured", "bar", "met"], rows)
+def overlap(result: dict[str, Any]) -> str:
+    head = ["teacher", "teacher ms", "predictions", "predictions ms", "in turn ms", "together ms", "together / in turn"]
+    return table(head, [[str(value) for value in row.values()] for row in result["rows"]])
 
 
 def by_method(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
