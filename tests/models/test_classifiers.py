@@ -33,7 +33,7 @@ def test_images_become_logits_and_features(name: str, size_hw: tuple[int, int]) 
 def test_a_few_steps_learn_a_batch_by_heart(name: str) -> None:
     torch.manual_seed(0)
     net = NETS[name]()
-    images, labels = torch.rand(14, 3, 32, 32), torch.arange(14) % 7
+    images, labels = torch.rand(14, 3, 16, 16), torch.arange(14) % 7
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     losses = []
     for _ in range(25):
