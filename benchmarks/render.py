@@ -174,6 +174,8 @@ def mining_speed(result: dict[str, Any]) -> str:
         for name, bar in result["bars"].items()
     ]
     return table(["", "measured", "bar", "met"], rows)
+
+
 def overlap(result: dict[str, Any]) -> str:
     head = ["teacher", "teacher ms", "predictions", "predictions ms", "in turn ms", "together ms", "together / in turn"]
     return table(head, [[str(value) for value in row.values()] for row in result["rows"]])
