@@ -21,7 +21,8 @@ from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, kee
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, compare, paired
 from narrowcast.bgsplit.method import find_method
 from narrowcast.bgsplit.prepare import Workbench, drained, prepare
-from narrowcast.cli._bgsplit import TRAINING, open_table
+from narrowcast.cli._bgsplit import open_table
+from narrowcast.cli._bgsplit_train import TRAINING
 from narrowcast.core.config import to_dict
 from narrowcast.data.background import BackgroundConfig, BackgroundSplit, draw_split
 from narrowcast.data.image_table import ImageTable

@@ -1,6 +1,11 @@
 """`narrowcast bgsplit` end to end on drawn pictures; one process, one backbone."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +61,7 @@ def test_a_comparison_writes_what_other_programs_read(photos: Path, tmp_path: Pa
     assert labels["largest_share"] == pytest.approx(11 / 42)
     assert "data:image/jpeg" in (tmp_path / "aux" / "report.html").read_text()
     options = ["--categories", 2, "--positives", 2, "--methods", "probe,bgsplit", "--draws", 2, *SMALL, *QUICK]
+    options += ["--adapt", 1]
     command = ["compare", "--data", photos, "--out", tmp_path / "out", "--aux", tmp_path / "aux", *options]
     narrowcast(*command)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -67,6 +73,9 @@ def test_a_comparison_writes_what_other_programs_read(photos: Path, tmp_path: Pa
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Paired differences" in page
     assert narrowcast(*command) == summary  # nothing is run again
+    assert (tmp_path / "out" / "adapted" / "training.safetensors").exists()
+    with pytest.raises(UsageError, match=r"was begun with adapt = 1.0, not 0.0"):
+        narrowcast(*command, "--adapt", 0)
 
 
 @pytest.mark.parametrize(
@@ -105,3 +114,45 @@ def test_published_splits_are_written_as_files(tmp_path: Path) -> None:
     assert {name: len(lists) for name, lists in made.items()} == {"50": 1, "10": 5, "1": 10}
     assert made["1"][0]["background"] == pytest.approx(177 / 180)
     assert len(list((tmp_path / "splits").glob("*.json"))) == 16
+
+
+def started(*words: object, launcher: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+    """`narrowcast bgsplit` in a process of its own."""
+    command = [sys.executable, "-m", *launcher, "narrowcast", "bgsplit", *map(str, words), "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_numbers(photos: Path, tmp_path: Path) -> None:
+    """kill -9 while features are kept, while the trunk is adapted, and while the method trains."""
+    split = tmp_path / "split.json"
+    narrowcast("split", "--data", photos, "--categories", "heron,egret", "--positives", 2, "--out", split)
+    often = ["--set", "training.checkpoint_every=1", "--set", "training.report_every=1", "--set", "epochs.epochs=40"]
+    words = ["train", "--data", photos, "--split", split, *SMALL, *QUICK, *often, "--adapt", 40]
+    whole = narrowcast(*words, "--out", tmp_path / "whole")
+    run = tmp_path / "killed"
+    for path in ("cache", "adapted/training.safetensors", "training.safetensors"):
+        with started(*words, "--out", run) as process:
+            deadline = time.monotonic() + 120
+            while not (run / path).exists() and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert not (run / "summary.json").exists()
+    assert narrowcast(*words, "--out", run) == whole
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_fill_one_cache_and_one_answers(photos: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    narrowcast("split", "--data", photos, "--categories", "heron,egret", "--positives", 2, "--out", split)
+    words = ["train", "--data", photos, "--split", split, "--out", tmp_path / "run", *SMALL, *QUICK, "--adapt", 1]
+    torchrun = ("torch.distributed.run", "--nproc-per-node", "2", "-m")
+    with started(*words, launcher=torchrun) as process:
+        out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert json.loads(out) == json.loads((tmp_path / "run" / "summary.json").read_text())
+    with started("compare", "--data", photos, "--out", tmp_path / "no", launcher=torchrun) as process:
+        assert "start it without torchrun" in process.communicate(timeout=200)[1]

@@ -44,7 +44,7 @@ def test_indexing_counts_and_goes_on(cli: Cli, there: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        pytest.param(("index", "nowhere", "--pool", "pool"), 2, "nowhere: no such file or folder", id="no photos"),
+        pytest.param(("index", "nowhere", "--pool", "pool"), 1, "nowhere: no such file or folder", id="no photos"),
         pytest.param(("index", "--pool", "pool"), 2, "pool: is no pool yet", id="neither photos nor pool"),
         pytest.param(("index", "photos", "--pool", "photos"), 2, "is not empty and holds no pool", id="not a pool"),
         pytest.param(("index", "cli_backbones.py", "--pool", "pool"), 1, "neither a folder, an image", id="not photos"),

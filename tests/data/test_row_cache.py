@@ -52,3 +52,15 @@ def test_a_damaged_array_is_named(tmp_path: Path) -> None:
     (tmp_path / "c" / "square.npy").write_bytes(b"")
     with pytest.raises(StorageError, match=r"square.npy: damaged"):
         cache.read("square")
+
+
+def test_another_process_that_fills_it_is_waited_for(tmp_path: Path) -> None:
+    """Two processes of torchrun once wrote one cache at the same time."""
+    ours, theirs = (RowCache(tmp_path / "c", LAYOUT, key="k", num_rows=10) for _ in range(2))
+    first = ours.fill(blocks, keep_every=3)
+    assert next(first).done == 3
+    waiting = theirs.fill(lambda _: pytest.fail("both fill it"))
+    assert [next(waiting).done, next(waiting).done] == [3, 3]
+    list(first)
+    assert list(waiting) == []
+    assert theirs.read("square").tolist() == [float(ix**2) for ix in range(10)]

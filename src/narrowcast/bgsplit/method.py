@@ -39,11 +39,13 @@ class MethodConfig:
     trunk_rate: float = 1.0  # multiplies the learning rate; these three are ours, chosen on draws that are not scored
     main_rate: float = 10.0  # of the main head; a slow one beside the auxiliary loss is destructive (recounted)
     auxiliary_rate: float = 3.0  # of the auxiliary head; at the trunk's own rate it never trains (recounted)
-    average: float = 0.0  # share of the old in the running average of the weights
+    average: float = 0.0  # share of the old in the running average of the weights; 0: the training's own
 
     def __post_init__(self) -> None:
         if self.auxiliary_weight < 0 or self.gamma < 0 or not 0 <= self.beta < 1:
             raise ConfigError("[method] auxiliary_weight and gamma must not be negative, beta must be in [0, 1)")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"[method] average = {self.average}: must be in [0, 1)")
         if self.loss == "ldam" and self.clamp:
             raise ConfigError("[method] clamp has no meaning with ldam: its logits are cosines")
         if self.train == "auxiliary-first" and not self.auxiliary_weight:
@@ -84,6 +86,7 @@ METHODS: dict[str, MethodConfig] = {
     "bgsplit-raw": replace(BG_SPLIT, features="raw", start="zero"),
     "bgsplit-random-head": replace(BG_SPLIT, auxiliary_start="random"),
     "bgsplit-logit-adjusted": replace(BG_SPLIT, loss="logit-adjusted"),
+    "bgsplit-averaged": replace(BG_SPLIT, average=0.99),
     "bgsplit-probe": replace(BG_SPLIT, second_stage="probe"),
     "bgsplit-warm": replace(BG_SPLIT, start="probe"),
     "bgsplit-warm-logit-adjusted": replace(BG_SPLIT, start="probe", loss="logit-adjusted"),

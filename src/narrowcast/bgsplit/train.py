@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -90,7 +90,7 @@ def train(
         net.load_main(_prior(net, method, task.split))
     trainer = Trainer(
         net,
-        training,
+        replace(training, average=method.average or training.average),
         folder=folder,
         groups=net.groups(
             trunk_rate=method.trunk_rate, main_rate=method.main_rate, auxiliary_rate=method.auxiliary_rate

@@ -10,7 +10,7 @@ import typer
 
 from narrowcast.cli._interrupt import stop_on_signal
 from narrowcast.cli._progress import Progress
-from narrowcast.core.errors import UsageError
+from narrowcast.core.errors import SourceError, UsageError
 from narrowcast.core.runtime import pick_device
 from narrowcast.mine import indexing
 from narrowcast.mine.labels import LOG, LabelLog
@@ -29,7 +29,7 @@ def index(
         raise UsageError(f"{folder}: is no pool yet; name the photos that belong in it")
     for source in photos:
         if not source.exists():
-            raise UsageError(f"{source}: no such file or folder")
+            raise SourceError(f"{source}: no such file or folder")
     pool = Pool.create(folder)
     names = pool.versions()
     chosen = pool.store().note.backbone if names else ""

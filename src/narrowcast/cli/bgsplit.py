@@ -21,6 +21,10 @@ Parts = Annotated[int, typer.Option(help="Last parts of the backbone that train;
 Auxiliary = Annotated[
     str, typer.Option("--aux", help="own (the backbone's classifier), or a folder or CSV of auxiliary labels.")
 ]
+Adapt = Annotated[
+    float,
+    typer.Option(min=0.0, help="Epochs in which the trunk learns the auxiliary labels of all images first; 0: none."),
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same CPU.")]
 Recipe = Annotated[Path | None, typer.Option("--config", help="TOML recipe with the sections of docs/bgsplit.md.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting of a recipe: epochs.epochs=5.")]
@@ -88,6 +92,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; training goes on from it.")],
     method: Annotated[str, typer.Option(help="A method of docs/bgsplit.md.")] = "bgsplit",
     aux: Auxiliary = "own",
+    adapt: Adapt = 0.0,
     backbone: Backbone = "efficientnet-lite0",
     trained_parts: Parts = 4,
     seed: Seed = 0,
@@ -100,10 +105,10 @@ def train(
 
     Example: narrowcast bgsplit train --data photos --split split.json --out runs/herons
     """
-    from narrowcast.cli import _bgsplit
+    from narrowcast.cli import _bgsplit_train
 
-    setting = _bgsplit.Setting(data, backbone, trained_parts, aux, device, config, set_ or [])
-    _bgsplit.train(setting, split, out, method, seed=seed, as_json=json)
+    setting = _bgsplit_train.Setting(data, backbone, trained_parts, aux, adapt, device, config, set_ or [])
+    _bgsplit_train.train(setting, split, out, method, seed=seed, as_json=json)
 
 
 @app.command(name="eval")
@@ -118,9 +123,9 @@ def evaluate(
 
     Example: narrowcast bgsplit eval runs/herons --data photos --split split.json
     """
-    from narrowcast.cli import _bgsplit
+    from narrowcast.cli import _bgsplit_train
 
-    _bgsplit.evaluate(run, data, split, device=device, as_json=json)
+    _bgsplit_train.evaluate(run, data, split, device=device, as_json=json)
 
 
 @app.command()
@@ -133,6 +138,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Trainings of each method on each draw.")] = 1,
     draws: Annotated[int, typer.Option(help="Draws of categories and positives.")] = 1,
     aux: Auxiliary = "own",
+    adapt: Adapt = 0.0,
     backbone: Backbone = "efficientnet-lite0",
     trained_parts: Parts = 4,
     device: Device = "auto",
@@ -144,9 +150,9 @@ def compare(
 
     Example: narrowcast bgsplit compare --data photos --categories 5 --positives 12 --seeds 3 --out runs/compared
     """
-    from narrowcast.cli import _bgsplit
+    from narrowcast.cli import _bgsplit_train
 
-    setting = _bgsplit.Setting(data, backbone, trained_parts, aux, device, config, set_ or [])
-    _bgsplit.compare(
+    setting = _bgsplit_train.Setting(data, backbone, trained_parts, aux, adapt, device, config, set_ or [])
+    _bgsplit_train.compare(
         setting, out, categories, positives=positives, methods=methods, seeds=seeds, draws=draws, as_json=json
     )

@@ -58,6 +58,16 @@ def joined(device: torch.device) -> Iterator[Workers]:
         distributed.destroy_process_group()
 
 
+def one_process(command: str) -> None:
+    """Nothing, unless torchrun started this process.
+
+    Raises:
+        UsageError: it did; every process would do the same work and write the same files.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError(f"{command} works in one process; start it without torchrun")
+
+
 def mean_over_workers(value: torch.Tensor) -> torch.Tensor:
     """The mean of every process's `value`; the value itself where there is one process."""
     if workers().num == 1:

@@ -1,6 +1,9 @@
 """Arrays on disk with a row for each image, computed once: keyed by model and data, resumable after a kill."""
 
+import fcntl
 import json
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,8 @@ import numpy as np
 from narrowcast.core.errors import StorageError
 from narrowcast.core.files import write_json
 
-PROGRESS = "progress.json"
+PROGRESS, LOCK = "progress.json", ".lock"
+POLL_S = 0.2  # between two looks at a cache that another process fills
 Layout = Mapping[str, tuple[tuple[int, ...], str]]  # name -> (shape of a row, dtype)
 Block = Mapping[str, np.ndarray]
 
@@ -43,18 +47,41 @@ class RowCache:
     def fill(self, blocks: Callable[[int], Iterable[Block]], *, keep_every: int = 1024) -> Iterator[CacheReport]:
         """Write the rows that are missing: `blocks(first_row)` gives them, some at a time, in order.
 
+        One process fills a cache; others, those of torchrun for one, report its progress until it has ended.
+
         Raises:
             StorageError: the folder cannot be written.
         """
-        done = self.done
-        if done >= self.num_rows:
+        if self.done >= self.num_rows:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
+        try:
+            yield from self._wait(lock)
+            yield from self._fill(blocks, keep_every)
+        finally:
+            os.close(lock)
+
+    def _wait(self, lock: int) -> Iterator[CacheReport]:
+        """Report what another process does until the lock is free, and take it."""
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield CacheReport(self.done, self.num_rows)
+                time.sleep(POLL_S)
+
+    def _fill(self, blocks: Callable[[int], Iterable[Block]], keep_every: int) -> Iterator[CacheReport]:
+        done = kept = self.done
+        if done >= self.num_rows:
+            return
+        try:
             arrays = {name: self._open(name, is_new=done == 0) for name in self.layout}
         except OSError as error:
             raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
-        kept = done
         for block in blocks(done):
             size = len(next(iter(block.values())))
             for name, values in block.items():
