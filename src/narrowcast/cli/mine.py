@@ -229,3 +229,45 @@ def predict(
     from narrowcast.cli import _mine_labels
 
     _mine_labels.predict(head, photos, out, device=device, as_json=json)
+
+
+@app.command()
+def rank(
+    head: Annotated[Path, typer.Argument(help="The head, .safetensors.")],
+    pool: Annotated[str, typer.Option("--pool", help="A pool's folder, or the URL of a published one.")],
+    top: Annotated[int, typer.Option(help="How many photos.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="A CSV to write; without it, lines on stdout.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Version of the pool's features. [default: the chosen one]")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="That scan shards side by side; 1: this process.")] = 1,
+    engine: Annotated[str, typer.Option(help="processes, or ray.")] = "processes",
+    address: Annotated[str | None, typer.Option(help="Of a Ray that runs; without it, one on this machine.")] = None,
+    json: Json = False,
+) -> None:
+    """The photos of a pool that a head scores highest, exactly, however many scan its shards.
+
+    Example: narrowcast mine rank owl.safetensors --pool s3://photos/pool --workers 8 --engine ray --out owl.csv
+    """
+    from narrowcast.cli import _mine_scale
+
+    where = _mine_scale.Where(num_workers=workers, engine=engine, address=address)
+    _mine_scale.rank(head, pool, num=top, version=features, where=where, out=out, as_json=json)
+
+
+@app.command()
+def publish(
+    pool: PoolFolder,
+    to: Annotated[str, typer.Option(help="Folder or URL, such as s3://bucket/name: whatever fsspec opens.")],
+    features: Annotated[
+        str | None, typer.Option(help="Version of the pool's features. [default: the chosen one]")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Photos of a shard.")] = 65_536,
+) -> None:
+    """Write a pool's features and what they are of where other machines can read them, with a manifest.
+
+    Example: narrowcast mine publish --pool photos.pool --to s3://photos/pool
+    """
+    from narrowcast.cli import _mine_scale
+
+    _mine_scale.publish(pool, to, version=features, shard_rows=rows)
