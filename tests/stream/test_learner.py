@@ -12,7 +12,7 @@ from narrowcast.core import checkpoint
 from narrowcast.core.errors import ConfigError, WeightsError
 from narrowcast.models.jitnet import JITNet
 from narrowcast.stream import learner as learner_module
-from narrowcast.stream.learner import Learner, LearnerConfig, Sample, most_probable, shrink, upsample
+from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.targets import pixel_weights
 
 CPU = torch.device("cpu")
@@ -47,26 +47,6 @@ def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
 
 def learn(learner: Learner, *, updates: int, first: int = 0) -> list[float]:
     return [learner.attempt(sample(frame)).step() for frame in range(first, first + updates)]
-
-
-@pytest.mark.parametrize("size_hw", [(6, 8), (11, 17), (12, 16)])
-def test_the_most_probable_class_is_the_arg_max(size_hw: tuple[int, int]) -> None:
-    coarse = torch.randn(1, 5, 6, 8)
-    full = torch.nn.functional.interpolate(coarse, size_hw, mode="bilinear", align_corners=True)
-    labels = most_probable(coarse, size_hw)
-    assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(labels, full[0].argmax(0).numpy())
-
-
-def test_of_classes_that_tie_the_first_wins_as_in_argmax() -> None:
-    coarse = torch.randint(0, 2, (1, 4, 24, 24)).float()
-    np.testing.assert_array_equal(most_probable(coarse, (24, 24)), coarse[0].argmax(0).numpy())
-
-
-def test_logits_of_half_precision_are_compared_after_the_resize() -> None:
-    coarse = torch.randn(1, 3, 6, 8).bfloat16()
-    expected = upsample(coarse.float(), (12, 16))[0].argmax(0).numpy()
-    np.testing.assert_array_equal(most_probable(coarse, (12, 16)), expected)
 
 
 def test_shrinking_to_the_same_size_costs_nothing() -> None:
@@ -273,3 +253,18 @@ def test_a_frame_can_be_learned_on_a_gpu_and_its_state_comes_back(config: Learne
     again.attempt(sample(1)).step()
     for name, value in learner.state().items():
         torch.testing.assert_close(again.state()[name], value, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_follows_the_weights_and_the_size() -> None:
+    device = torch.device("cuda")
+    graphed = Learner(JITNet(3, width=0.25), LearnerConfig(), device=device)
+    plain = Learner(JITNet(3, width=0.25), LearnerConfig(), device=device)
+    plain.load_state(graphed.state(), source="graphed")
+    plain._may_capture = False
+    for frame in range(4):
+        image = sample(frame).image_rgb[: 48 - 16 * (frame % 2)]
+        assert (graphed.predict(image) == plain.predict(image)).mean() > 0.999
+        assert graphed._captured is not None
+        graphed.attempt(sample(frame)).step()
+        plain.load_state(graphed.state(), source="graphed")

@@ -1,5 +1,6 @@
 """A student and its optimiser: predicts a frame, learns a frame, and nothing else."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +9,19 @@ from typing import Literal, final
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from narrowcast.core import checkpoint
 from narrowcast.core.errors import ConfigError, DivergedError
 from narrowcast.core.runtime import compute_dtype
+from narrowcast.models.captured import Captured
 from narrowcast.models.folded import Folded
 from narrowcast.models.student import AnyStudent
+from narrowcast.stream.decision import Labels, favour, leads, most_probable, upsample, winners
 from narrowcast.stream.loss import pixel_loss
 
-Labels = UInt8[np.ndarray, "h w"]
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +81,8 @@ class Learner:
         self.net.eval()
         self._folded: Folded[nn.Module] | None = None
         self._is_folded_stale = True
+        self._captured: Captured | None = None
+        self._may_capture = device.type == "cuda"
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if config.optimizer == "adam":
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
@@ -87,14 +91,36 @@ class Learner:
 
     def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None = None) -> Labels:
         """The most probable class of every pixel, by the image and by what is known of it before."""
+        config = self.config
+        with torch.inference_mode():
+            ahead = leads(self._coarse_logits(image_rgb), image_rgb.shape[:2])
+            if prior is not None and config.prior_share:
+                named, background = config.prior_share / config.own_share, config.background_share / config.own_share
+                favour(ahead, torch.from_numpy(prior).to(self.device), named=named, background=background)
+            return winners(ahead)
+
+    def _coarse_logits(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 k h2 w2"]:
         net = self._predictor()
-        with torch.inference_mode(), self._autocast():
-            coarse = net.coarse_logits(self._to_input(image_rgb))  # type: ignore[operator]
-            evidence = self._evidence(prior, coarse.shape[1])
-        return most_probable(coarse, image_rgb.shape[:2], evidence)
+        if (graph := self._graph_of(net, image_rgb.shape[:2])) is not None:
+            return graph(self._to_device(image_rgb))
+        with self._autocast():
+            return net.coarse_logits(self._to_input(image_rgb))  # type: ignore[operator]
+
+    def _graph_of(self, net: nn.Module, size_hw: tuple[int, ...]) -> Captured | None:
+        """The folded network as a CUDA graph for frames of this size; None where it cannot be one."""
+        if self._folded is None or not self._may_capture:
+            return None
+        if self._captured is None or self._captured.size_hw != size_hw:
+            self._captured = None  # its memory first
+            try:
+                self._captured = Captured(net, (size_hw[0], size_hw[1]), dtype=self.dtype, device=self.device)
+            except RuntimeError as error:
+                self._may_capture = False
+                _LOGGER.warning("the student runs without a CUDA graph: %s", error)
+        return self._captured
 
     def _evidence(self, prior: Labels | None, num_classes: int) -> Float[Tensor, "k h w"] | None:
-        """The prior's logits, in units of the student's."""
+        """The prior's logits, in units of the student's, for a loss over all of them."""
         if prior is None or not self.config.prior_share:
             return None
         classes = torch.arange(num_classes, dtype=torch.uint8, device=self.device)[:, None, None]
@@ -166,9 +192,12 @@ class Learner:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _to_input(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
+        return self._to_device(image_rgb).to(self.dtype).mul_(1 / 255)
+
+    def _to_device(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "1 3 h w"]:
         # a permuted view of h w 3 memory is channels_last already
         pixels = torch.from_numpy(np.ascontiguousarray(image_rgb)).to(self.device, non_blocking=True)
-        return pixels.permute(2, 0, 1)[None].to(self.dtype).mul_(1 / 255)
+        return pixels.permute(2, 0, 1)[None]
 
     def _to_tensors(self, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
         labels = torch.from_numpy(sample.labels).to(self.device).long()[None]
@@ -200,24 +229,6 @@ class Attempt:
             raise DivergedError("the student's loss is not finite any more; try a lower learner.learning_rate")
         self.learner.descend(loss)
         return value
-
-
-def upsample(coarse: Float[Tensor, "b k h w"], size_hw: tuple[int, ...]) -> Float[Tensor, "b k H W"]:
-    """Coarse logits at full size; commutes with the 1×1 that made them, so this is the thesis's network (recounted)."""
-    return F.interpolate(coarse, size=tuple(size_hw), mode="bilinear", align_corners=True)
-
-
-def most_probable(
-    coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...], evidence: Float[Tensor, "k h w"] | None = None
-) -> Labels:
-    """The arg max over classes of coarse logits brought to `size_hw`, plus those of `evidence`.
-
-    torch.argmax over the class axis costs as much as the network at full size (recounted); torch.max does not.
-    """
-    planes = coarse.float().contiguous()
-    logits = upsample(planes, size_hw)[0] if tuple(planes.shape[-2:]) != tuple(size_hw) else planes[0]
-    labels = (logits if evidence is None else logits + evidence).max(0).indices.to(torch.uint8)
-    return labels.cpu().numpy()
 
 
 def shrink(image_rgb: UInt8[np.ndarray, "h w 3"], size_wh: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
