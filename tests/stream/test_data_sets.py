@@ -124,3 +124,33 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
             open_clips([spec])
     with pytest.raises(NarrowcastError, match="two streams are called 'a'"):
         open_clips([f"camvid:{tmp_path}", "other/a.mp4"])
+
+
+def test_a_list_gives_each_stream_its_classes(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "streams.toml").write_text(
+        '[[stream]]\nsource = "a.mp4"\nclasses = "bird+cat=creature"\nname = "cockatoo"\n'
+        '[[stream]]\nsource = "rtsp://127.0.0.1/b"\n',
+        encoding="utf-8",
+    )
+    first, second = open_clips([f"list:{tmp_path}/streams.toml"])
+    assert (first.name, first.classes, first.spec) == ("cockatoo", "bird+cat=creature", str(tmp_path / "a.mp4"))
+    assert (second.classes, second.spec) == (None, "rtsp://127.0.0.1/b")
+    assert open_clips([f"list:{tmp_path}/streams.toml#cockatoo"]) == [first]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "tables and nothing else"),
+        ('stream = "a.mp4"', "tables and nothing else"),
+        ('[[stream]]\nsource = "gone.mp4"', "gone.mp4: no such file"),
+        ('[[stream]]\nsorce = "gone.mp4"', "did you mean 'source'"),
+        ('[[stream]]\nsource = "/"\nname = "a/b"', "letters, digits"),
+    ],
+)
+def test_a_list_that_is_wrong_says_where(tmp_path: Path, text: str, error: str) -> None:
+    (tmp_path / "streams.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(NarrowcastError, match=error) as raised:
+        open_clips([f"list:{tmp_path}/streams.toml"])
+    assert "streams.toml" in str(raised.value)

@@ -1,5 +1,5 @@
 """Streams with labels by people, or with published predictions: `davis:FOLDER`, `camvid:FOLDER`, `lvs:FOLDER`,
-`frames:FOLDER`, each with `#NAME` for one of its streams.
+`frames:FOLDER`, and those of a list, `list:FILE`; each with `#NAME` for one of its streams.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from narrowcast.core.frames import IGNORE
 from narrowcast.models.mask_folder import CLASSES_FILE, read_classes
 from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream.clips import Clip, plain_clips
+from narrowcast.stream.listed_clips import listed_clips
 from narrowcast.stream.lvs import lvs_clips
 from narrowcast.video.images import list_folder, natural_key
 from narrowcast.video.labels import read_label_png
@@ -109,7 +110,7 @@ def _kind(spec: str) -> str | None:
 
 def _chosen(spec: str, kind: str) -> list[Clip]:
     folder, _, name = spec.removeprefix(f"{kind}:").partition("#")
-    if not Path(folder).is_dir():
+    if kind != "list" and not Path(folder).is_dir():
         raise SourceError(f"{spec}: no such folder: {folder}")
     clips = LAYOUTS[kind](Path(folder))
     chosen = [clip for clip in clips if name in ("", clip.name)]
@@ -183,4 +184,5 @@ LAYOUTS: dict[str, Callable[[Path], list[Clip]]] = {
     "camvid": camvid_clips,
     "lvs": lvs_clips,
     "frames": folder_clips,
+    "list": listed_clips,
 }
