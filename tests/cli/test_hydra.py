@@ -79,6 +79,9 @@ def test_from_images_to_onnx(cli: Cli, photos: Path, work: Path) -> None:
         cli("hydra", "eval", "run", "--data", photos, "--num-chosen", 3, "--mean-chosen", 1.5, "--json").out
     )
     assert 1 <= spent["mean_chosen"] <= 2.5
+    # what was executed, not what three branches would cost
+    each = more["macs_executed"] - scored["macs_executed"]
+    assert spent["macs_executed"] == round(scored["macs_executed"] + (spent["mean_chosen"] - 1) * each)
 
 
 def test_a_static_network_trains_the_same_way(cli: Cli, photos: Path, work: Path) -> None:
@@ -87,6 +90,21 @@ def test_a_static_network_trains_the_same_way(cli: Cli, photos: Path, work: Path
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["mean_chosen"] is None
     assert "no branches" in cli("hydra", "eval", "run", "--data", photos, "--num-chosen", 2).error
+
+
+def test_training_goes_on_from_weights_with_other_gates_and_branches(cli: Cli, photos: Path, work: Path) -> None:
+    """A static network's run becomes a HydraNet: only the gate is new, and its first loss says so."""
+    quick = ["--arch", "mobilenet_v3_small", "--epochs", 1, "--device", "cpu"]
+    quick += ["--set", "training.batch_size=72", "--set", "training.learning_rate=1e-12"]
+    assert cli("hydra", "train", "--data", photos, "--out", "static", *quick).code == 0
+    branched = ("--set", "net.branch_at=features.11", "--set", "net.num_branches=2")
+    answer = cli("hydra", "train", "--data", photos, "--out", "run", *quick, *branched, "--weights", "static", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["top1"] == json.loads(Path("static/summary.json").read_text())["top1"]
+    assert json.loads(Path("run/run.json").read_text())["config"]["net"]["weights"] == "static"
+    assert "no such file" in train(cli, photos, "--weights", "nowhere.pt", out="other").error
+    assert "are these its weights?" in train(cli, photos, "--weights", "static", out="other").error
+    assert not Path("other").exists()
 
 
 def test_a_killed_training_goes_on_to_the_same_end(cli: Cli, photos: Path, work: Path) -> None:
@@ -148,6 +166,11 @@ def test_bad_settings_are_one_line(cli: Cli, photos: Path, work: Path, words: li
     Path("short.json").write_text(json.dumps({"branches": [names[:2], names[2:4], names[4:5]]}))
     Path("two.json").write_text(json.dumps({"branches": [names[:2], names[2:]]}))
     assert said in train(cli, photos, *words).error
+
+
+def test_the_architecture_is_checked_before_the_data_is_read(cli: Cli, work: Path) -> None:
+    for words in (["--arch", "hydra-res-d11"], ["--arch", "resnet18", "--set", "net.branch_at=layer9"]):
+        assert "did you mean" in train(cli, Path("nowhere"), *words).error
 
 
 def test_a_corrupt_image_is_named(cli: Cli, photos: Path, work: Path) -> None:

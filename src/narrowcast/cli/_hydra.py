@@ -19,7 +19,7 @@ from narrowcast.core.workers import joined
 from narrowcast.data.cifar import is_cifar100, read_cifar100
 from narrowcast.data.image_table import ImageTable, open_table, split_table
 from narrowcast.hydra import bench as benchmarks
-from narrowcast.hydra.architecture import NAMES, NetConfig, branches_of, build, load_classifier
+from narrowcast.hydra.architecture import NAMES, NetConfig, branches_of, build, check, load_classifier
 from narrowcast.hydra.combine import concatenate
 from narrowcast.hydra.evaluate import evaluate as score
 from narrowcast.hydra.evaluate import executed_macs
@@ -42,6 +42,7 @@ def train(
     out: Path,
     *,
     arch: str,
+    weights: str,
     partition: str,
     size: int,
     epochs: int | None,
@@ -56,12 +57,13 @@ def train(
     sections = read_recipe(recipe, settings, known=SECTIONS)
     if taken := {"steps", "checkpoint_every"} & sections.get("training", {}).keys():
         raise ConfigError(f"[training] {min(taken)} has no effect here: epochs decide; remove it")
-    sections["net"] = {"arch": arch} | sections.get("net", {})
+    sections["net"] = {"arch": arch, "weights": weights} | sections.get("net", {})
     sections["training"] = TRAINING | sections.get("training", {})
     sections["run"] = {"seed": seed} | ({"epochs": epochs} if epochs else {}) | sections.get("run", {})
     configs: dict[str, Any] = {
         name: from_dict(cls, sections.get(name, {}), where=f"[{name}]") for name, cls in SECTIONS.items()
     }
+    check(configs["net"])  # before the data, which may take minutes to read
     where = pick_device(device)
     images = open_images(data, size=size, held_out=HELD_OUT, seed=seed)
     groups = _partition_for(configs["net"], partition, images, seed)
@@ -128,12 +130,14 @@ def evaluate(
     elif num_chosen or mean_chosen:
         raise UsageError(f"{run}: a static network has no branches to choose; remove the option")
     scores = score(net, plain_batches(images.test, size=images.size), branch_of_class=branches_of(meta))
-    found = dataclasses.asdict(scores) | {"macs_executed": executed_macs(net, (images.size, images.size))}
+    macs = executed_macs(net, (images.size, images.size), mean_chosen=scores.mean_chosen)
+    found = dataclasses.asdict(scores) | {"macs_executed": macs}
     if as_json:
         typer.echo(json.dumps(found))
         return
     chosen = "" if scores.mean_chosen is None else f", {scores.mean_chosen:.2f} branches an image"
-    typer.echo(f"top-1 {scores.top1:.1%}, top-5 {scores.top5:.1%} of {scores.num_images} images{chosen}")
+    shown = f"top-1 {scores.top1:.1%}, top-5 {scores.top5:.1%} of {scores.num_images} images"
+    typer.echo(f"{shown}{chosen}, {macs / 1e6:.1f} M multiply-adds")
 
 
 def _choose(net: HydraNet, num_chosen: int | None, mean_chosen: float | None, images: LabelledImages) -> None:

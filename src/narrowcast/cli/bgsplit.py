@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from narrowcast.cli._options import Device, Json, Recipe, Seed, Settings
+
 app = typer.Typer(
     help="Rare categories in a sea of background, learned by splitting the background.",
     no_args_is_help=True,
@@ -25,11 +27,6 @@ Adapt = Annotated[
     float,
     typer.Option(min=0.0, help="Epochs in which the trunk learns the auxiliary labels of all images first; 0: none."),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same CPU.")]
-Recipe = Annotated[Path | None, typer.Option("--config", help="TOML recipe with the sections of docs/bgsplit.md.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting of a recipe: epochs.epochs=5.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 @app.command()

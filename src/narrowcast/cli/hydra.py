@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from narrowcast.cli._options import Device, Json, Recipe, Resume, Seed, Settings
+
 app = typer.Typer(
     help="Classifiers that run only the branches that an image needs.",
     no_args_is_help=True,
@@ -12,9 +14,6 @@ app = typer.Typer(
 )
 
 Data = Annotated[Path, typer.Option(help="Folder of class folders (train/ and val/ are splits), CSV, or CIFAR-100.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same CPU.")]
 Run = Annotated[Path, typer.Argument(help="Folder of a training, or its net.safetensors.")]
 
 
@@ -23,14 +22,17 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The run's folder: weights, report, numbers, checkpoint.")],
     arch: Annotated[str, typer.Option(help="A classifier of narrowcast zoo, or of torchvision.")] = "hydra-res-d1",
+    weights: Annotated[
+        str, typer.Option(help="Begin with these: file, run folder, or published (torchvision's). [default: random]")
+    ] = "",
     partition: Annotated[str, typer.Option(help="File of narrowcast hydra partition, or random.")] = "random",
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 32,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images. [default: 60]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
-    config: Annotated[Path | None, typer.Option("--config", help="TOML recipe with the sections of docs/.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="One setting: net.num_chosen=2.")] = None,
+    config: Recipe = None,
+    set_: Settings = None,
     json: Json = False,
 ) -> None:
     """Train a classifier, with branches or without. Ctrl-C keeps what was learned; --resume goes on.
@@ -43,6 +45,7 @@ def train(
         data,
         out,
         arch=arch,
+        weights=weights,
         partition=partition,
         size=size,
         epochs=epochs,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from narrowcast.cli._options import Device, Json
+
 app = typer.Typer(
     help="From a few examples of something rare to all the others, with few labels.",
     no_args_is_help=True,
@@ -12,8 +14,6 @@ app = typer.Typer(
 )
 
 PoolFolder = Annotated[Path, typer.Option("--pool", help="The pool's folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 @app.command()

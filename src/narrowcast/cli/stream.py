@@ -5,16 +5,13 @@ from typing import Annotated
 
 import typer
 
+from narrowcast.cli._options import Device, Json, Recipe, Resume, Seed, Settings
+
 app = typer.Typer(
     help="A small student that keeps learning a video from an expensive teacher.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Recipe = Annotated[Path | None, typer.Option("--config", help="TOML recipe with the sections of docs/.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting of a recipe: schedule.max_stride=32.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 @app.command()
@@ -42,8 +39,8 @@ def run(
         str | None, typer.Option(help="Another teacher to score with, such as a folder of labels.")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same run on the same CPU.")] = 0,
+    resume: Resume = False,
+    seed: Seed = 0,
     device: Device = "auto",
     config: Recipe = None,
     set_: Settings = None,

@@ -1,12 +1,12 @@
 """Classifiers by name: the thesis's static and branched networks, and torchvision's with branches; and their files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 from narrowcast.core import checkpoint
@@ -25,7 +25,8 @@ from narrowcast.hydra.families import (
     round_robin,
 )
 from narrowcast.hydra.net import HydraNet
-from narrowcast.hydra.upcycle import hydranet_from
+from narrowcast.hydra.upcycle import check_stages, hydranet_from
+from narrowcast.hydra.warm_start import warm_start
 from narrowcast.hydra.zoo import RESSEP
 from narrowcast.models.cifar_resnet import CifarResNet
 from narrowcast.models.densenet import DenseNet
@@ -60,6 +61,7 @@ class NetConfig:
     branch_at: str = ""  # of a torchvision network: the stage from which branches replace it; "" leaves it static
     rejoin_at: str = ""
     upcycle: bool = True
+    weights: str = ""  # what the network, or the backbone that becomes one, begins with; "" is random
 
     def __post_init__(self) -> None:
         if self.gate != "learned" and (self.balance or self.bias_rate):
@@ -87,21 +89,62 @@ class NetConfig:
         return self.num_chosen or (5 if self.arch.startswith("hydra-ressep") else 1 if self.branch_at else 4)
 
 
-def build(config: NetConfig, num_classes: int, *, branch_of_class: Sequence[int] = ()) -> nn.Module:
-    """The network of `config` with fresh weights.
-
-    Args:
-        config: what to build.
-        num_classes: outputs.
-        branch_of_class: the partition, for gates that are supervised by one; dealt in turn where it is empty.
+def check(config: NetConfig) -> None:
+    """What can be said of `config` before there is any data; nothing large is built.
 
     Raises:
         ConfigError: no such network, or a setting that does not fit it.
     """
     name = config.arch
+    if config.is_hydra and config.chosen() > config.branches():
+        raise ConfigError(f"[net] num_chosen = {config.chosen()}: there are only {config.branches()} branches")
+    if name in NAMES:
+        return
+    known = models.list_models(module=models)
+    if name not in known:
+        hint = did_you_mean(name, [*NAMES, *known])
+        raise ConfigError(f"--arch {name}: no such network{hint}; it is one of `narrowcast zoo` or of torchvision")
+    if config.branch_at:
+        with torch.device("meta"):
+            check_stages(models.get_model(name, weights=None), config.branch_at, config.rejoin_at)
+
+
+def build(
+    config: NetConfig,
+    num_classes: int,
+    *,
+    branch_of_class: Sequence[int] = (),
+    weights: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
+    """The network of `config`.
+
+    Args:
+        config: what to build; its `weights` are not read here.
+        num_classes: outputs.
+        branch_of_class: the partition, for gates that are supervised by one; dealt in turn where it is empty.
+        weights: of `read_weights`, to begin with: the network's, or with `branch_at` those of the backbone before parts
+            of it become branches. Linear layers that do not fit (other classes) begin afresh.
+
+    Raises:
+        ConfigError: no such network, or a setting that does not fit it.
+        WeightsError: `weights` are of another network.
+    """
+    check(config)
+    if config.branch_at:
+        backbone = models.get_model(config.arch, weights=None, num_classes=num_classes)
+        return _upcycled(_begun(backbone, config, weights), config, _gate(config, num_classes, branch_of_class))
+    return _begun(_named(config, num_classes, branch_of_class), config, weights)
+
+
+def _begun(net: nn.Module, config: NetConfig, weights: Mapping[str, Tensor] | None) -> nn.Module:
+    if weights is not None:
+        warm_start(net, weights, source=f"--weights {config.weights}")
+    return net
+
+
+def _named(config: NetConfig, num_classes: int, branch_of_class: Sequence[int]) -> nn.Module:
+    name = config.arch
     if config.is_hydra:
-        if config.chosen() > config.branches():
-            raise ConfigError(f"[net] num_chosen = {config.chosen()}: there are only {config.branches()} branches")
         return _hydra(config, num_classes, _gate(config, num_classes, branch_of_class))
     if name in NAMES:
         family, _, variant = name.rpartition("-")
@@ -111,23 +154,22 @@ def build(config: NetConfig, num_classes: int, *, branch_of_class: Sequence[int]
         if family == "resnet":
             return CifarResNet(int(variant), num_classes)
         return DenseNet(int(variant[1:]), num_classes)
-    return _torchvision(name, num_classes)
+    return models.get_model(name, weights=None, num_classes=num_classes)
+
+
+def _options(config: NetConfig, gate: MakeGate) -> dict[str, Any]:
+    combine = COMBINES[config.combine or ("average" if config.branch_at else "add")]
+    return {"num_branches": config.branches(), "num_chosen": config.chosen(), "gate": gate, "combine": combine}
+
+
+def _upcycled(backbone: nn.Module, config: NetConfig, gate: MakeGate) -> HydraNet:
+    where = {"branch_at": config.branch_at, "rejoin_at": config.rejoin_at, "upcycle": config.upcycle}
+    return hydranet_from(backbone, **where, **_options(config, gate))
 
 
 def _hydra(config: NetConfig, num_classes: int, gate: MakeGate) -> HydraNet:
-    options: dict[str, Any] = {
-        "num_branches": config.branches(),
-        "num_chosen": config.chosen(),
-        "gate": gate,
-        "combine": COMBINES[config.combine or ("average" if config.branch_at else "add")],
-    }
-    if config.branch_at:
-        backbone = _torchvision(config.arch, num_classes)
-        where = {"branch_at": config.branch_at, "rejoin_at": config.rejoin_at, "upcycle": config.upcycle}
-        return hydranet_from(backbone, **where, **options)
+    options = _options(config, gate)
     family, _, variant = config.arch.rpartition("-")
-    if config.arch not in NAMES:
-        raise ConfigError(f"--arch {config.arch}: no such network{did_you_mean(config.arch, NAMES)}")
     if config.branch_after is not None:
         if family == "hydra-dense":
             raise ConfigError("[net] branch_after has no effect on Hydra-Dense; remove it")
@@ -147,14 +189,6 @@ def _gate(config: NetConfig, num_classes: int, branch_of_class: Sequence[int]) -
         return no_gate(num)
     partition = branch_of_class or round_robin(num_classes, num)
     return class_gate(partition, num) if config.gate == "classes" else branch_gate(partition, num)
-
-
-def _torchvision(name: str, num_classes: int) -> nn.Module:
-    known = models.list_models(module=models)
-    if name not in known:
-        hint = did_you_mean(name, [*NAMES, *known])
-        raise ConfigError(f"--arch {name}: no such network{hint}; it is one of `narrowcast zoo` or of torchvision")
-    return models.get_model(name, weights=None, num_classes=num_classes)
 
 
 def save_classifier(

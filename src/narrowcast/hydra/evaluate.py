@@ -77,18 +77,21 @@ def evaluate(
     )
 
 
-def executed_macs(net: nn.Module, size_hw: tuple[int, int]) -> int:
-    """The multiply-adds of one image: of a HydraNet, with `num_chosen` branches."""
+def executed_macs(net: nn.Module, size_hw: tuple[int, int], *, mean_chosen: float | None = None) -> int:
+    """The multiply-adds of one image; of a HydraNet with `num_chosen` branches, or with `mean_chosen` on average."""
     images = torch.zeros(1, 3, *size_hw, device=next(net.parameters()).device)
-    if isinstance(net, HydraNet):
-        return count_macs(lambda x: _fixed(net, x), images)
-    return count_macs(net, images)
+    if not isinstance(net, HydraNet):
+        return count_macs(net, images)
+    if mean_chosen is None or mean_chosen == net.num_chosen:
+        return _macs_with(net, images, net.num_chosen)
+    one, two = _macs_with(net, images, 1), _macs_with(net, images, 2)
+    return round(one + (mean_chosen - 1) * (two - one))  # branches are alike
 
 
-def _fixed(net: HydraNet, images: Tensor) -> Tensor:
+def _macs_with(net: HydraNet, images: Tensor, num_chosen: int) -> int:
     was_training = net.training
     net.eval()  # batch norm wants more than one image while training
     try:
-        return net.forward_fixed(images, range(net.num_chosen))
+        return count_macs(lambda x: net.forward_fixed(x, range(num_chosen)), images)
     finally:
         net.train(was_training)

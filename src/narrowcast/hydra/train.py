@@ -15,7 +15,7 @@ from narrowcast.core.config import to_dict
 from narrowcast.core.errors import ConfigError
 from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import describe, seed_everything
-from narrowcast.core.training import TrainConfig, Trainer, TrainReport, sample_numbers
+from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport, sample_numbers
 from narrowcast.core.workers import joined, workers
 from narrowcast.data.image_tensors import normalised
 from narrowcast.hydra.architecture import NetConfig, build, save_classifier
@@ -24,9 +24,10 @@ from narrowcast.hydra.images import LabelledImages, plain_batches, training_batc
 from narrowcast.hydra.net import HydraNet, hydra_loss
 from narrowcast.hydra.partition import Partition
 from narrowcast.hydra.report import write_report
+from narrowcast.hydra.warm_start import RUN_FILE, read_weights
 from narrowcast.metrics.cost import count_params
 
-NET = "net.safetensors"
+NET = RUN_FILE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +114,9 @@ def _train(
     training = steps_for(training, epochs=run.epochs, num_images=len(data.train))
     branches = list(partition.branch_of_class) if partition is not None else []
     seed_everything(run.seed)
-    built = prepared(build(net, len(data.classes), branch_of_class=branches), run).to(device)
+    is_begun = (folder / CHECKPOINT).exists()
+    weights = read_weights(net.weights, arch=net.arch) if net.weights and not is_begun else None
+    built = prepared(build(net, len(data.classes), branch_of_class=branches, weights=weights), run).to(device)
     config = {"net": to_dict(net), "run": to_dict(run), "training": to_dict(training), "data": data.key}
     config |= {"branch_of_class": branches, "size": data.size}
     signed = {"kind": "hydra train", "config": config, "environment": describe(device)}
@@ -203,7 +206,7 @@ def summary(
         "num_scored": scores.num_images,
         "num_trained": len(data.train),
         "params": count_params(net),
-        "macs_executed": executed_macs(net, (data.size, data.size)),
+        "macs_executed": executed_macs(net, (data.size, data.size), mean_chosen=scores.mean_chosen),
         "mean_chosen": scores.mean_chosen,
         "gate_hit": scores.gate_hit,
         "usage": list(scores.usage),

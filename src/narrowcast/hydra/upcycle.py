@@ -56,11 +56,7 @@ def hydranet_from(
         ConfigError: there is no such stage, or the backbone's parts do not run one after another.
     """
     stages = stages_of(backbone)
-    names = [name for name, _ in stages]
-    first = _find(branch_at, names, "branch_at")
-    last = _find(rejoin_at, names, "rejoin_at") if rejoin_at else _first_pool(stages)
-    if not 0 < first < last:
-        raise ConfigError(f"branch_at = '{branch_at}': needs a stage before it and must come before '{names[last]}'")
+    first, last = _ends(stages, branch_at, rejoin_at)
     parts = [module for _, module in stages]
     replaced, head = nn.Sequential(*parts[first:last]), nn.Sequential(*parts[last:])
     stem = nn.Sequential(*parts[:first])
@@ -85,12 +81,27 @@ def stage_names(backbone: nn.Module) -> list[str]:
     return [name for name, _ in stages_of(backbone)]
 
 
+def check_stages(backbone: nn.Module, branch_at: str, rejoin_at: str = "") -> None:
+    """See that branches can replace the stages between these; works on the meta device, since nothing is run.
+
+    Raises:
+        ConfigError: there are no such stages.
+    """
+    _ends(_parts_of(backbone), branch_at, rejoin_at)
+
+
 def stages_of(backbone: nn.Module) -> list[Stage]:
     """The modules that make up `backbone`, run one after another, with their names.
 
     Raises:
         ConfigError: run one after another they do not give what the backbone gives.
     """
+    stages = _parts_of(backbone)
+    _check_order(backbone, stages)
+    return stages
+
+
+def _parts_of(backbone: nn.Module) -> list[Stage]:
     stages: list[Stage] = []
     for name, child in backbone.named_children():
         if name in NUMBERED and isinstance(child, nn.Sequential):
@@ -103,8 +114,16 @@ def stages_of(backbone: nn.Module) -> list[Stage]:
         ends["classifier"] += 1
     if type(backbone).__module__.startswith("torchvision") and ends:
         stages.insert(min(ends.values()), ("flatten", nn.Flatten()))
-    _check_order(backbone, stages)
     return stages
+
+
+def _ends(stages: Sequence[Stage], branch_at: str, rejoin_at: str) -> tuple[int, int]:
+    names = [name for name, _ in stages]
+    first = _find(branch_at, names, "branch_at")
+    last = _find(rejoin_at, names, "rejoin_at") if rejoin_at else _first_pool(stages)
+    if not 0 < first < last:
+        raise ConfigError(f"branch_at = '{branch_at}': needs a stage before it and must come before '{names[last]}'")
+    return first, last
 
 
 @torch.no_grad()
