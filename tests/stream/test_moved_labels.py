@@ -99,3 +99,32 @@ def test_its_tensors_are_copies() -> None:
     kept = moved.tensors()
     moved.follow(scene(5)[0])
     assert torch.equal(kept["moved.grey"], tensors["moved.grey"])
+
+
+def test_labels_that_come_late_lie_where_those_that_came_at_once_lie() -> None:
+    """A frame is marked, others follow, and then its labels come: as if they had been there from the start."""
+    frames, labels = zip(*(scene(2 * shift) for shift in range(8)), strict=True)
+    late, at_once = MovedLabels(SIZE_WH), MovedLabels(SIZE_WH)
+    for moved in (late, at_once):
+        moved.follow(frames[0])
+        moved.follow(frames[1])
+    late.mark()
+    at_once.restart(labels[1])
+    for frame in frames[2:6]:
+        assert late.follow(frame) is None
+        at_once.follow(frame)
+    late.adopt(labels[1])
+    for frame in frames[6:]:
+        np.testing.assert_array_equal(late.follow(frame), at_once.follow(frame))
+
+
+def test_the_labels_before_are_followed_while_others_are_on_their_way() -> None:
+    frames, labels = zip(*(scene(2 * shift) for shift in range(6)), strict=True)
+    with_mark, without = MovedLabels(SIZE_WH), MovedLabels(SIZE_WH)
+    for moved in (with_mark, without):
+        moved.follow(frames[0])
+        moved.restart(labels[0])
+    for ix, frame in enumerate(frames[1:]):
+        np.testing.assert_array_equal(with_mark.follow(frame), without.follow(frame))
+        if ix == 1:
+            with_mark.mark()

@@ -19,12 +19,15 @@ from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
+from narrowcast.stream.allowance import made_to_give_way
 from narrowcast.stream.distill import METHODS, StreamReport, with_accuracy
+from narrowcast.stream.live import LiveConfig
+from narrowcast.stream.live_run import run_live
 from narrowcast.stream.methods import overlaid
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
 from narrowcast.video.source import FrameSource, open_source
 
-SECTIONS = ("schedule", "learner", "distill", "teacher", "run")
+SECTIONS = ("schedule", "learner", "distill", "teacher", "run", "live")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +64,11 @@ class RunRequest:
     device: str
     recipe: Path | None
     settings: list[str]
+    live: bool = False
+    when_late: str | None = None
+    pace: bool = False
+    budget: float | None = None
+    keep: float | None = None
 
 
 def run(request: RunRequest, *, as_json: bool) -> None:
@@ -72,7 +80,7 @@ def run(request: RunRequest, *, as_json: bool) -> None:
         raise UsageError("--score-with has no effect without --score-every; add --score-every 1")
     if request.max_frames is not None and request.max_frames < 1:
         raise UsageError(f"--max-frames {request.max_frames}: must be at least 1")
-    expert = _expert(request.teacher, sections.get("teacher", {}), device)
+    expert = _expert(request.teacher, sections.get("teacher", {}), device, config.live)
     class_map = parse_classes(request.classes, expert.classes)
     teacher = SelectedTeacher(expert, class_map)
     scorer = _scorer(request.score_with, class_map, device)
@@ -80,12 +88,13 @@ def run(request: RunRequest, *, as_json: bool) -> None:
     student = student_called(request.student, class_map)
     start = next_frame(request.out) if request.resume else 0
     with open_source(request.source, start_index=start, max_frames=_remaining(request.max_frames, start)) as source:
+        config = replace(config, live=live_config(config.live, request, is_live_source=source.is_live))
         run_json = {"config": to_dict(config), "classes": list(teacher.classes), "environment": describe(device)}
         with (
             RunFolder.open(request.out, run_json, resume=request.resume) as folder,
             stop_on_signal("this frame") as stop,
         ):
-            reports = run_stream(
+            reports = (run_stream if config.live is None else run_live)(
                 source,
                 student,
                 teacher,
@@ -124,18 +133,59 @@ def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> Run
     for name in own.keys() & {*values, "distill", "teacher_settings"}:
         raise ConfigError(f"[run]: {name} is an option of the command line; only checkpoint_every belongs here")
     config = from_dict(RunConfig, values | own, where="[run]")
-    return replace(config, distill=distill, teacher_settings=sections.get("teacher", {}))
+    live = _live_settings(request, sections)
+    return replace(config, distill=distill, teacher_settings=sections.get("teacher", {}), live=live)
 
 
-def _expert(spec: str, settings: dict[str, Any], device: torch.device) -> Teacher:
+def _live_settings(request: RunRequest, sections: dict[str, dict[str, Any]]) -> LiveConfig | None:
+    """How a live stream is run, as far as the command line says; None without --live."""
+    own = sections.get("live", {})
+    options = {"--when-late": request.when_late, "--budget": request.budget, "--keep": request.keep}
+    given = [name for name, value in options.items() if value is not None] + ["--pace"] * request.pace
+    if not request.live:
+        if given or own:
+            raise UsageError(f"{given[0] if given else '[live]'}: has no effect without --live; add --live")
+        return None
+    if request.score_every and request.score_with is None:
+        raise UsageError(
+            "--score-every with --live would keep the teacher from teaching; add --score-with FOLDER of labels, or"
+            " measure a recorded video with stream eval"
+        )
+    values = {"is_paced": request.pace}
+    for name, value in {"budget": request.budget, "keep_min": request.keep, "when_late": request.when_late}.items():
+        values |= {} if value is None else {name: value}
+    for name in own.keys() - {"num_threads"}:
+        raise ConfigError(f"[live]: {name} is an option of the command line; only num_threads belongs here")
+    return from_dict(LiveConfig, values | own, where="--live")
+
+
+def live_config(live: LiveConfig | None, request: RunRequest, *, is_live_source: bool) -> LiveConfig | None:
+    """The same for the source as it turned out to be: a camera is not made to wait unless that was asked for."""
+    if live is None:
+        return None
+    if is_live_source:
+        if live.is_paced:
+            raise UsageError("--pace has no effect on a camera, which has a pace of its own; remove it")
+        return replace(live, when_late=request.when_late or "drop-oldest")
+    if live.when_late != "wait" and not live.is_paced:
+        raise UsageError(f"--when-late {live.when_late}: a recorded video is as fast as the disk; add --pace")
+    return live
+
+
+def _expert(spec: str, settings: dict[str, Any], device: torch.device, live: LiveConfig | None) -> Teacher:
     wanted = from_dict(TeacherConfig, settings, where="[teacher]")
-    return load_teacher(
-        spec,
-        device=device,
-        num_threads=torch.get_num_threads(),
-        confidence=wanted.confidence,
-        max_side=wanted.max_side,
-    )
+    num_threads = torch.get_num_threads() if live is None else live.teacher_threads()
+
+    def load() -> Teacher:
+        return load_teacher(
+            spec,
+            device=device,
+            num_threads=num_threads,
+            confidence=wanted.confidence,
+            max_side=wanted.max_side,
+        )
+
+    return load() if live is None else made_to_give_way(load)
 
 
 def _scorer(spec: str | None, class_map: ClassMap, device: torch.device) -> Teacher | None:

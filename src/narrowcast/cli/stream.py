@@ -40,6 +40,14 @@ def run(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
     resume: Resume = False,
+    live: Annotated[bool, typer.Option("--live", help="Label frames as they come; teach beside it.")] = False,
+    when_late: Annotated[
+        str | None,
+        typer.Option(help="Of frames that come too fast: wait, drop-oldest, drop-newest. [cameras: drop-oldest]"),
+    ] = None,
+    pace: Annotated[bool, typer.Option("--pace", help="Play a recorded video at its own rate.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Cores that teacher and updates may take: 0.5.")] = None,
+    keep: Annotated[float | None, typer.Option(help="Minutes of reports, labels and video to keep.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     config: Recipe = None,
@@ -72,6 +80,11 @@ def run(
         device=device,
         recipe=config,
         settings=set_ or [],
+        live=live,
+        when_late=when_late,
+        pace=pace,
+        budget=budget,
+        keep=keep,
     )
     _run.run(request, as_json=json)
 

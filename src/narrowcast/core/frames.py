@@ -17,8 +17,11 @@ class Frame:
         index: position in the source, from 0, without gaps.
         time_s: presentation time in seconds from the first frame, exact (variable frame rates stay true).
         image_rgb: RGB, 0-255.
+        is_after_gap: the source was away or began another time line before this frame: it may show another scene, and
+            nothing of the frames before can be moved to it.
     """
 
     index: int
     time_s: Fraction
     image_rgb: UInt8[np.ndarray, "h w 3"]
+    is_after_gap: bool = False

@@ -5,8 +5,8 @@ let a label reach the student before its frame was predicted.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, final
 
 import numpy as np
@@ -82,6 +82,28 @@ THESIS = DistillConfig(
 METHODS = {"default": DEFAULT, "thesis": THESIS}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveFacts:
+    """What is to be said of a frame of a live stream, where the teacher's answers come late.
+
+    Attributes:
+        taught_frame: the frame of which a lesson has ended just before this one; the report's `updates`, `accuracy`,
+            `loss` and times of teacher and learning are that lesson's. None: none has.
+        dropped: frames of the source that were dropped just before this one.
+        is_after_gap: the source was away before this frame, or its size or clock jumped.
+        is_swapped: new weights were taken over for this frame.
+        weights_age, labels_age: frames since the one that the weights last learned from, and since the one whose
+            teacher's labels the student is told of; None without one.
+    """
+
+    taught_frame: int | None
+    dropped: int
+    is_after_gap: bool
+    is_swapped: bool
+    weights_age: int | None
+    labels_age: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class StreamReport:
     """What happened on one frame. Maps are at the student's size.
@@ -97,6 +119,7 @@ class StreamReport:
         accuracy_after: the same after learning.
         loss: of the last gradient step, None without one.
         timings_ms: student (prediction of this frame), teacher, learning (all of it), update (one step's mean).
+        live: what a live stream has to say more.
     """
 
     frame: int
@@ -110,10 +133,11 @@ class StreamReport:
     accuracy_after: float | None
     loss: float | None
     timings_ms: Mapping[str, float]
+    live: LiveFacts | None = None
 
     @property
     def teacher_ran(self) -> bool:
-        return self.teacher_labels is not None
+        return self.teacher_labels is not None or (self.live is not None and self.live.taught_frame is not None)
 
     def to_json(self) -> dict[str, Any]:
         """The report without its maps, for `reports.jsonl`."""
@@ -127,6 +151,7 @@ class StreamReport:
             "accuracy_after": _rounded(self.accuracy_after),
             "loss": _rounded(self.loss),
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
+            **({} if self.live is None else asdict(self.live)),
         }
 
 
@@ -175,8 +200,10 @@ class Distiller:
     def step(self, frame: Frame) -> StreamReport:
         """Predict `frame`; where the teacher is due, score the prediction, learn, and set the stride."""
         started = time.perf_counter()
-        self.frame_size_wh = (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
+        before_wh, self.frame_size_wh = self.frame_size_wh, (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
         image = shrink(frame.image_rgb, self.size_wh or self.frame_size_wh)
+        if frame.is_after_gap or before_wh not in (None, self.frame_size_wh):
+            self._forget_the_scene()
         prior = self._follow(image)
         prediction = self.learner.predict(image, prior)
         student_ms = _since_ms(started)
@@ -202,6 +229,10 @@ class Distiller:
             return is_multiple(frame_index, stride=self.stride)
         return has_elapsed(frame_index, last_teacher_frame=self.last_teacher_frame, stride=self.stride)
 
+    def _forget_the_scene(self) -> None:
+        """After a gap: labels of the time before say nothing of this frame, and the teacher has to look at once."""
+        self.moved, self.last_teacher_frame, self.stride = None, None, self.config.schedule.min_stride
+
     def _follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The teacher's last labels as they lie in this frame, where the student is told of them."""
         if not self.config.learner.prior_share:
@@ -224,7 +255,7 @@ class Distiller:
         teacher_ms = _since_ms(started)
         started = time.perf_counter()
         sample = Sample(image, *targets(answer, (image.shape[1], image.shape[0])), prior)
-        lesson = self._learn(sample, prediction)
+        lesson = self.learn(sample, prediction)
         if self.moved is not None:
             self.moved.restart(sample.labels)
         learning_ms = _since_ms(started)
@@ -246,10 +277,16 @@ class Distiller:
             timings_ms=timings,
         )
 
-    def _learn(self, sample: Sample, prediction: UInt8[np.ndarray, "h w"]) -> "_Lesson":
+    def learn(
+        self,
+        sample: Sample,
+        prediction: UInt8[np.ndarray, "h w"],
+        *,
+        between_steps: Callable[[], None] = lambda: None,
+    ) -> "Lesson":
         """Lines 6 to 17: gradient steps until the student is good on this frame, or as often as it may; the stride."""
         schedule = self.config.schedule
-        lesson = _Lesson(prediction, self._accuracy(prediction, sample.labels))
+        lesson = Lesson(prediction, self._accuracy(prediction, sample.labels))
         if not sample.weights.any():  # the teacher knows nothing of this frame: nothing to learn, and no reason to wait
             self.stride = schedule.min_stride
             return lesson
@@ -266,6 +303,7 @@ class Distiller:
                 self.learner.attempt(self.replay.draw()).step()
                 lesson.updates += 1
             lesson.update_ms += _since_ms(started)
+            between_steps()
         self.stride = next_stride(
             self.stride,
             accuracy=lesson.accuracy_before if self.config.judges == "prediction" else lesson.accuracy_after,
@@ -303,7 +341,7 @@ class Distiller:
 
 
 @dataclass(slots=True)
-class _Lesson:
+class Lesson:
     """What learning one frame did; filled in while it goes on."""
 
     prediction: UInt8[np.ndarray, "h w"]

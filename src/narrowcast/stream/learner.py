@@ -91,13 +91,23 @@ class Learner:
 
     def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None = None) -> Labels:
         """The most probable class of every pixel, by the image and by what is known of it before."""
-        config = self.config
         with torch.inference_mode():
-            ahead = leads(self._coarse_logits(image_rgb), image_rgb.shape[:2])
-            if prior is not None and config.prior_share:
-                named, background = config.prior_share / config.own_share, config.background_share / config.own_share
-                favour(ahead, torch.from_numpy(prior).to(self.device), named=named, background=background)
-            return winners(ahead)
+            return self._named(self._coarse_logits(image_rgb), image_rgb.shape[:2], prior)
+
+    def predict_with(self, net: nn.Module, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None) -> Labels:
+        """The same by a copy of the network; it touches nothing that changes while the network learns."""
+        with torch.inference_mode():
+            with self._autocast():
+                coarse = net.coarse_logits(self._to_input(image_rgb))  # type: ignore[operator]
+            return self._named(coarse, image_rgb.shape[:2], prior)
+
+    def _named(self, coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...], prior: Labels | None) -> Labels:
+        """The most probable class of every pixel, by coarse logits and the prior."""
+        config, ahead = self.config, leads(coarse, size_hw)
+        if prior is not None and config.prior_share:
+            named, background = config.prior_share / config.own_share, config.background_share / config.own_share
+            favour(ahead, torch.from_numpy(prior).to(self.device), named=named, background=background)
+        return winners(ahead)
 
     def _coarse_logits(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 k h2 w2"]:
         net = self._predictor()

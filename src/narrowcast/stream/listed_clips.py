@@ -1,9 +1,9 @@
 """Streams listed in a TOML file, each with classes of its own: `list:streams.toml`.
 
-    [[stream]]
-    source = "${NARROWCAST_DATA}/clips/vtest.avi"   # a relative path begins at this file
-    name = "station"                                # that results carry; by default the file's
-    classes = "person,car+bus=auto"                 # by default what --classes says
+[[stream]]
+source = "${NARROWCAST_DATA}/clips/vtest.avi"   # a relative path begins at this file
+name = "station"                                # that results carry; by default the file's
+classes = "person,car+bus=auto"                 # by default what --classes says
 """
 
 import re
@@ -39,7 +39,9 @@ def listed_clips(path: Path) -> list[Clip]:
     entries = [from_dict(ListedStream, table, where=f"{path}: stream {ix}") for ix, table in enumerate(tables, start=1)]
     for ix, entry in enumerate(entries, start=1):
         if entry.name is not None and not re.fullmatch(r"[\w.+-]+", entry.name):
-            raise ConfigError(f"{path}: stream {ix}: name = {entry.name!r}: letters, digits, '.', '+', '-' and '_' only")
+            raise ConfigError(
+                f"{path}: stream {ix}: name = {entry.name!r}: letters, digits, '.', '+', '-' and '_' only"
+            )
     specs = [_spec(entry.source, path) for entry in entries]
     return [
         replace(clip, name=entry.name or clip.name, classes=entry.classes)

@@ -31,17 +31,21 @@ class MovedLabels:
         self._origin_xy = self._here_xy
         self._grey: UInt8[np.ndarray, "h w"] | None = None
         self._labels: UInt8[np.ndarray, "h w"] | None = None
+        self._marked_xy: Float32[np.ndarray, "h w 2"] | None = None  # as `_origin_xy`, from the frame that was marked
 
     def follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The labels as they lie in the next frame; None before there were any."""
         grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
         previous, self._grey = self._grey, grey
-        if self._labels is None:
+        if self._labels is None and self._marked_xy is None:
             return None
         if previous is not None:
-            backward_xy = self._flow(grey, previous)
-            self._origin_xy = _read(self._origin_xy, self._here_xy + backward_xy, cv2.INTER_LINEAR)
-        return _read(self._labels, self._origin_xy, cv2.INTER_NEAREST)
+            from_xy = self._here_xy + self._flow(grey, previous)
+            if self._labels is not None:
+                self._origin_xy = _read(self._origin_xy, from_xy, cv2.INTER_LINEAR)
+            if self._marked_xy is not None:
+                self._marked_xy = _read(self._marked_xy, from_xy, cv2.INTER_LINEAR)
+        return None if self._labels is None else _read(self._labels, self._origin_xy, cv2.INTER_NEAREST)
 
     def _flow(self, here: UInt8[np.ndarray, "h w"], there: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 2"]:
         """For each pixel of `here` the way to its place in `there`."""
@@ -56,6 +60,15 @@ class MovedLabels:
     def restart(self, labels: UInt8[np.ndarray, "h w"]) -> None:
         """Go on from `labels` of the frame that was followed last."""
         self._labels, self._origin_xy = labels, self._here_xy
+
+    def mark(self) -> None:
+        """Remember the frame that was followed last: its labels will come later, in `adopt`."""
+        self._marked_xy = self._here_xy
+
+    def adopt(self, labels: UInt8[np.ndarray, "h w"]) -> None:
+        """Go on from `labels` of the frame that was marked, as they lie in the frame that was followed last."""
+        assert self._marked_xy is not None
+        self._labels, self._origin_xy, self._marked_xy = labels, self._marked_xy, None
 
     def tensors(self) -> dict[str, Tensor]:
         """What `load` needs to go on exactly."""

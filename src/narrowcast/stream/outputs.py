@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,10 @@ class Output(Protocol):
     """Something written while the stream runs, that can go on after a kill."""
 
     def write(self, frame: Frame, report: StreamReport) -> None: ...
+
+    def taught(self, frame: Frame, report: StreamReport) -> None:
+        """Hear of an earlier frame what its teacher said, which came late."""
+        ...
 
     def checkpoint(self) -> None:
         """Make what was written until now safe."""
@@ -67,10 +71,17 @@ class LabelledVideo:
             self._writer = VideoWriter(path, fps=self.fps, size_wh=self._size_wh).__enter__()
         self._writer.write(drawn, frame.time_s)
 
+    def taught(self, frame: Frame, report: StreamReport) -> None:
+        if self.is_side_by_side:
+            self._show_teacher(frame, report)
+
     def checkpoint(self) -> None:
+        self.cut()()
+
+    def cut(self) -> Callable[[], None]:
+        """End the part; what is returned waits until it is whole, and may be called in another thread."""
         writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        return (lambda: None) if writer is None else writer.close
 
     def rewind(self, next_frame: int) -> None:
         for leftover in self.folder.glob(".part-*.tmp"):  # what a kill cut off
@@ -103,12 +114,15 @@ class LabelledVideo:
         drawn = draw_legend(overlay(frame.image_rgb, report.labels), self.classes)
         if not self.is_side_by_side:
             return drawn
-        if report.teacher_labels is not None:
-            view = overlay(frame.image_rgb, report.teacher_labels)
-            self._teacher_view = draw_caption(view, f"teacher, frame {frame.index}")
+        self._show_teacher(frame, report)
         if self._teacher_view is None:  # a run that goes on between two teacher frames
             return side_by_side(drawn, draw_caption(frame.image_rgb, "teacher, not yet"))
         return side_by_side(drawn, self._teacher_view)
+
+    def _show_teacher(self, frame: Frame, report: StreamReport) -> None:
+        if report.teacher_labels is not None:
+            view = overlay(frame.image_rgb, report.teacher_labels)
+            self._teacher_view = draw_caption(view, f"teacher, frame {frame.index}")
 
 
 def _first_frame(part: Path) -> int:
@@ -124,6 +138,8 @@ class LabelPngs:
 
     def write(self, frame: Frame, report: StreamReport) -> None:
         write_label_png(self.folder / f"{frame.index:08}.png", at_frame_size(frame, report.labels))
+
+    def taught(self, frame: Frame, report: StreamReport) -> None: ...
 
     def checkpoint(self) -> None: ...
 
@@ -152,6 +168,8 @@ class RunLengths:
                 lines.write(json.dumps(record, separators=(",", ":")) + "\n")
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def taught(self, frame: Frame, report: StreamReport) -> None: ...
 
     def checkpoint(self) -> None: ...
 
@@ -201,6 +219,9 @@ class SamplePictures:
         if len(self._spaced) > MAX_SPACED:
             self._spaced, self._every = self._spaced[::2], self._every * 2
         self._drop_others()
+
+    def taught(self, frame: Frame, report: StreamReport) -> None:
+        self.write(frame, report)
 
     def _save(self, frame: Frame, report: StreamReport) -> None:
         assert report.teacher_labels is not None
@@ -266,9 +287,23 @@ class Outputs:
         for output in self._outputs:
             output.write(frame, report)
 
+    def taught(self, frame: Frame, report: StreamReport) -> None:
+        for output in self._outputs:
+            output.taught(frame, report)
+
     def checkpoint(self) -> None:
         for output in self._outputs:
             output.checkpoint()
+
+    def cut(self) -> Callable[[], None]:
+        """As `checkpoint`, but what takes time is left to the function returned, which another thread may call."""
+        safe = [output.cut() if isinstance(output, LabelledVideo) else output.checkpoint for output in self._outputs]
+
+        def make_safe() -> None:
+            for make_one_safe in safe:
+                make_one_safe()
+
+        return make_safe
 
     def rewind(self, next_frame: int) -> None:
         for output in self._outputs:

@@ -19,6 +19,7 @@ from narrowcast.core.runtime import seed_everything
 from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
+from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.outputs import Outputs, check_kinds, make_outputs
 from narrowcast.stream.report import write_report
 from narrowcast.stream.scores import SegmentationScores
@@ -43,6 +44,7 @@ class RunConfig:
         outputs: kinds of `stream.outputs`.
         checkpoint_every: frames between checkpoints; a kill loses no more than these.
         teacher_settings, score_with: as given, for the record.
+        live: how a live stream is run; None: frame by frame, each waiting for all that is done with the one before.
     """
 
     source: str
@@ -57,6 +59,7 @@ class RunConfig:
     seed: int = 0
     teacher_settings: Mapping[str, Any] = field(default_factory=dict)
     score_with: str | None = None
+    live: LiveConfig | None = None
 
     def __post_init__(self) -> None:
         if self.size_wh is not None and not MIN_SIDE <= min(self.size_wh) <= max(self.size_wh) <= MAX_SIDE:

@@ -16,10 +16,12 @@ class Picture:
     Attributes:
         time_s: presentation time in seconds from the first picture of its pass.
         load: gives the RGB image; skipping a picture costs no conversion and no read.
+        is_after_gap: the source was away before it, or its clock jumped.
     """
 
     time_s: Fraction
     load: Callable[[], UInt8[np.ndarray, "h w 3"]]
+    is_after_gap: bool = False
 
 
 @runtime_checkable

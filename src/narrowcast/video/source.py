@@ -149,7 +149,7 @@ class FrameSource:
             if index == stop_index:
                 return
             if index >= start_index:
-                yield Frame(index=index, time_s=time_s, image_rgb=picture.load())
+                yield Frame(index=index, time_s=time_s, image_rgb=picture.load(), is_after_gap=picture.is_after_gap)
             index += 1
             if index == stop_index:
                 return  # before the next picture is decoded: a camera may never send one

@@ -1,0 +1,46 @@
+"""`narrowcast stream run --live`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from narrowcast.stream import live_run
+
+from .conftest import NUM, Cli
+
+
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_run, "write_report", lambda path: None)
+
+
+def test_a_file_live_at_its_own_pace(stream: Cli) -> None:
+    answer = stream("--live", "--pace", "--budget", "0.9", "--output", "none", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert (found["status"], found["frames"], found["dropped_frames"]) == ("finished", NUM, 0)
+    live = json.loads(Path("run/run.json").read_text())["config"]["live"]
+    assert live == {"when_late": "wait", "is_paced": True, "budget": 0.9, "num_threads": 0, "keep_min": 0.0}
+
+
+MISUSES = [
+    pytest.param(["--pace"], "--pace: has no effect without --live", id="pace"),
+    pytest.param(["--budget", "1"], "--budget: has no effect without --live", id="budget"),
+    pytest.param(["--set", "live.num_threads=1"], "[live]: has no effect without --live", id="recipe"),
+    pytest.param(["--live", "--when-late", "drop"], "expected one of wait, drop-oldest, drop-newest", id="policy"),
+    pytest.param(["--live", "--when-late", "drop-oldest"], "as fast as the disk; add --pace", id="no pace"),
+    pytest.param(["--live", "--budget", "-1"], "expected a number of cores", id="budget out of range"),
+    pytest.param(["--live", "--score-every", "5"], "would keep the teacher from teaching", id="scores"),
+    pytest.param(
+        ["--live", "--set", "live.budget=1"], "budget is an option of the command line", id="option in recipe"
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISUSES)
+def test_misuse_is_one_line(stream: Cli, words: list[str], message: str) -> None:
+    answer = stream(*words)
+    assert answer.code == 2
+    assert message in answer.error
+    assert not Path("run").exists()

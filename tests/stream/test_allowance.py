@@ -1,0 +1,68 @@
+"""Work beside the stream: within its share, and behind everything else."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from narrowcast.core.errors import UsageError
+from narrowcast.stream.allowance import Allowance, give_way, made_to_give_way
+
+
+def worked(allowance: Allowance, *, for_s: float) -> float:
+    began_s = time.perf_counter()
+    allowance.begin()
+    time.sleep(for_s)
+    allowance.rest()
+    return time.perf_counter() - began_s
+
+
+def test_half_a_core_rests_as_long_as_it_worked() -> None:
+    allowance = Allowance(0.5, num_threads=1)
+    assert worked(allowance, for_s=0.03) == pytest.approx(0.06, abs=0.02)
+    assert allowance.rested_s == pytest.approx(0.03, abs=0.015)
+
+
+def test_a_core_for_one_thread_needs_no_rest() -> None:
+    allowance = Allowance(1.0, num_threads=1)
+    worked(allowance, for_s=0.01)
+    assert allowance.rested_s == 0
+
+
+def test_without_a_limit_there_is_no_rest() -> None:
+    allowance = Allowance(0, num_threads=64)
+    worked(allowance, for_s=0.01)
+    assert allowance.rested_s == 0
+
+
+def test_a_rest_ends_when_the_stream_ends() -> None:
+    allowance = Allowance(0.001, num_threads=1)
+    threading.Timer(0.05, allowance.stop).start()
+    assert worked(allowance, for_s=0.02) < 5
+
+
+def test_a_thread_that_gives_way_is_nicer_and_no_other_thread_is() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before, found = niceness(), []
+
+    def work() -> None:
+        give_way()
+        found.append(niceness())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found[0] > before or before == 19
+    assert niceness() == before
+
+
+def test_what_making_raises_is_raised_here() -> None:
+    def fail() -> None:
+        raise UsageError("no such teacher")
+
+    assert made_to_give_way(lambda: 3) == 3
+    with pytest.raises(UsageError, match="no such teacher"):
+        made_to_give_way(fail)
