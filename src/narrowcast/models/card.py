@@ -244,7 +244,7 @@ def _resolved(raw: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def weights_path(text: str, card: Path) -> Path:
-    """The file that a path written in a card means: `${NAME}` is an environment variable, relative paths begin at it."""
+    """The file that a path in a card means: `${NAME}` is an environment variable, relative paths begin at the card."""
 
     def variable(match: re.Match[str]) -> str:
         value = os.environ.get(match[1]) or (str(DEFAULT_DATA) if match[1] == "NARROWCAST_DATA" else "")
