@@ -167,3 +167,17 @@ def test_a_method_that_diverges_ends_alone(evaluate: Cli) -> None:
     assert f"Error: {method} on clip diverged at frame" in answer.err
     assert [name for _, name, _, _ in rows()] == ["hold-8"]
     assert "diverged at frame" in Path("eval/report.html").read_text()
+
+
+def test_a_generated_stream_has_exact_labels_to_evaluate_on(cli: Cli, here: Path) -> None:
+    size = ("--frames", NUM, "--size", "64x48", "--cut-every", 6)
+    made = json.loads(cli("stream", "generate", "--out", "drift", *size, "--json").out)
+    assert made == {"path": "drift", "frames": NUM, "classes": ["background", "round", "triangle"]}
+    assert len(Path("drift/scenes.txt").read_text().split()) == NUM
+    again = cli("stream", "generate", "--out", "drift", *size)
+    assert again.code == 1
+    assert "drift: is not empty" in again.error
+    cli("stream", "eval", "frames:drift", "--teacher", "labels", "--methods", "hold-4", "--out", "eval")
+    (row,) = rows().values()
+    assert row["truth"]["miou_pooled_of_teacher"] == 1
+    assert 0 < row["miou_pooled"] < 1

@@ -1,4 +1,4 @@
-"""`narrowcast stream`: run, pretrain, eval, apply and export."""
+"""`narrowcast stream`: run, pretrain, eval, generate, apply and export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -181,6 +181,36 @@ def evaluate(
         ),
         as_json=json,
     )
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="A new folder: images/, labels/, scenes.txt, stream.json.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of images for grounds and textures; default: noise of many scales.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="How many.")] = 600,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of a frame.")] = "640x360",
+    classes: Annotated[int, typer.Option(help="Kinds of shapes, 1 to 7.")] = 2,
+    objects: Annotated[int, typer.Option(help="Shapes of each kind in a scene.")] = 2,
+    scenes: Annotated[int, typer.Option(help="Places, each with a ground, a light and shapes of its own.")] = 4,
+    cut_every: Annotated[int, typer.Option(help="Frames from cut to cut, about; 0: never.")] = 120,
+    returns: Annotated[float, typer.Option(help="Chance that a cut leads back to an earlier place.")] = 0.5,
+    light: Annotated[float, typer.Option(help="How far brightness drifts, 0 to 0.9.")] = 0.4,
+    speed: Annotated[float, typer.Option(help="Of shapes, in sides of the frame a second.")] = 0.25,
+    fps: Annotated[int, typer.Option(help="Frames a second.")] = 25,
+    seed: Annotated[int, typer.Option(help="The same seed and photos give the same stream.")] = 0,
+    json: Json = False,
+) -> None:
+    """Draw a stream that drifts, with exact labels: shapes before photos, changing light, cuts, places that come back.
+
+    Example: narrowcast stream generate --photos photos --out drift
+    """
+    from narrowcast.cli import _generate
+
+    drawn = {"frames": frames, "classes": classes, "objects": objects, "scenes": scenes, "cut_every": cut_every}
+    moved = {"returns": returns, "light": light, "speed": speed, "fps": fps, "seed": seed}
+    _generate.run(out, size, drawn | moved, photos, as_json=json)
 
 
 @app.command()
