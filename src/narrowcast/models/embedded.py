@@ -1,5 +1,6 @@
 """The teacher that needs no other file: its weights ship with the package."""
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import final
@@ -70,6 +71,18 @@ class EmbeddedTeacher:
         mean = sum(F.interpolate(planes, size=finest, mode="bilinear", align_corners=False) for planes in votes)
         assert isinstance(mean, Tensor)
         return TeacherLabels(pixels.labels_at(mean[0], size_hw))
+
+    @torch.inference_mode()
+    def answer_all(self, images_rgb: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[TeacherLabels]:
+        """Labels of images of one size, in one call of the network where one view is asked for."""
+        if len(self._views) > 1 or len(images_rgb) < 2:
+            return [self(image_rgb) for image_rgb in images_rgb]
+        height, width = images_rgb[0].shape[:2]
+        size_wh = pixels.scaled_size((width, height), self._max_side / max(height, width), multiple=MULTIPLE)
+        images = torch.cat([pixels.to_images(image_rgb, size_wh, self._device) for image_rgb in images_rgb])
+        with pixels.reduced_precision(self._device):
+            logits = self._network.coarse_logits(images)
+        return [TeacherLabels(pixels.labels_at(planes, (height, width))) for planes in logits]
 
     def _logits(self, image_rgb: UInt8[np.ndarray, "h w 3"], view: float) -> Float[Tensor, "n k h2 w2"]:
         """Logits of the image at one size, and of its mirror image where several views are asked for."""

@@ -188,8 +188,10 @@ class Distiller:
         *,
         size_wh: tuple[int, int] | None,
         device: torch.device,
+        may_ask: Callable[[Frame], bool] = lambda _: True,
     ) -> None:
         self.teacher, self.config, self.size_wh = teacher, config, size_wh
+        self.may_ask = may_ask  # asked where the teacher is due: others may need it more
         self.learner = Learner(student, config.learner, device=device)
         self.replay = Replay(config.replay, seed=config.seed)
         self.moved: MovedLabels | None = None  # made for the first frame; stays None where the student has no prior
@@ -207,7 +209,7 @@ class Distiller:
         prior = self._follow(image)
         prediction = self.learner.predict(image, prior)
         student_ms = _since_ms(started)
-        if not self.is_due(frame.index):
+        if not (self.is_due(frame.index) and self.may_ask(frame)):
             return StreamReport(
                 frame.index,
                 float(frame.time_s),

@@ -90,6 +90,7 @@ def run_stream(
     device: torch.device,
     scorer: Teacher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    may_ask: Callable[[Frame], bool] = lambda _: True,
 ) -> Iterator[StreamReport]:
     """Run a stream into `folder`, a report a frame; where the folder has a checkpoint, from there on.
 
@@ -99,13 +100,14 @@ def run_stream(
         scorer: labels the frames that `score_every` asks for; the teacher itself unless given.
         should_stop: asked after every frame, and while waiting for one; when it says yes the run ends as it would at
             the end of the source.
+        may_ask: asked of a frame on which the teacher is due; where it says no, the next frame asks again.
 
     Raises:
         NarrowcastError: what the source, the teacher or the disk raises. Where source or teacher failed, all frames
             before are kept and summed up first; otherwise the last checkpoint stays good.
     """
     seed_everything(config.seed)
-    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device)
+    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device, may_ask=may_ask)
     run = _Run(distiller, SegmentationScores(teacher.classes), Costs(), folder)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
