@@ -184,7 +184,7 @@ def run(
     if isinstance(averaged, HydraNet) and not isinstance(averaged.gate, NoGate):
         before = averaged.num_chosen
         found["by_chosen"] = {}
-        for num in CHOSEN:
+        for num in (num for num in CHOSEN if num <= averaged.gate.num_branches):
             averaged.num_chosen = num
             found["by_chosen"][str(num)] = score(averaged, test, known)
             del found["by_chosen"][str(num)]["usage"]
@@ -193,8 +193,9 @@ def run(
 
 
 def score(net: nn.Module, test: Features, known: Tensor | None) -> dict[str, Any]:
-    scores = evaluate(net, test_batches(test), branch_of_class=known)
-    return dataclasses.asdict(scores) | {"macs_executed": macs_behind_the_stem(net)}
+    scores = dataclasses.asdict(evaluate(net, test_batches(test), branch_of_class=known))
+    del scores["classes"]
+    return scores | {"macs_executed": macs_behind_the_stem(net)}
 
 
 def macs_behind_the_stem(net: nn.Module) -> int:

@@ -4,7 +4,9 @@ Everything is timed in turns and told as medians; only ratios within a run mean 
 branches on all images, as the thesis trains. Which branches an image wants is drawn at random for the branch stage.
 """
 
+import copy
 import dataclasses
+from functools import partial
 from typing import Any
 
 import record
@@ -12,10 +14,14 @@ import torch
 
 from narrowcast.core.runtime import seed_everything
 from narrowcast.hydra.bench import bench, in_turns
+from narrowcast.hydra.dispatch import FORMS, Dispatcher, run_masked
 from narrowcast.hydra.families import hydra_res, hydra_ressep
+from narrowcast.hydra.net import HydraNet
+from narrowcast.hydra.routes import top_routes
 from narrowcast.models.ressep import ResSep
 
 BATCHES = (1, 32, 256)
+FORM_BATCHES = (1, 32, 256, 2048)
 BRANCH_BARS = {1: 0.06, 32: 0.20, 256: 0.12}
 STATIC_BAR, TRAINING_BAR = 1.4, 2.4
 
@@ -23,6 +29,7 @@ STATIC_BAR, TRAINING_BAR = 1.4, 2.4
 def main() -> int:
     parser = record.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--forms", action="store_true", help="time each form by itself, as is always done on CUDA")
     arguments = parser.parse_args()
     device = record.prepare(arguments)
     seed_everything(0)
@@ -32,13 +39,16 @@ def main() -> int:
         dataclasses.asdict(row) | {"net": "Hydra-ResSep-A"}
         for row in bench(net, batches, size_hw=(224, 224), kinds=["branches"], repeats=repeats)
     ]
-    forms = {str(key[0]): form for key, form in net._dispatcher._fastest.items()}  # by bits of the number of rows
+    fastest = {str(key[0]): form for key, form in net._dispatcher._fastest.items()}  # by bits of the number of rows
     result = {
         "rows": rows + training_rows(arguments.quick, repeats, device),
-        "fastest_form_by_row_bits": forms,
+        "fastest_form_by_row_bits": fastest,
         "whole": whole(net, max(repeats, 5), device),
     }
     result["ratios"] = bars(result)
+    if arguments.forms or device.type == "cuda":
+        result["forms"] = forms(net, (1, 4) if arguments.quick else FORM_BATCHES, repeats)
+        print(record.table(list(result["forms"][0]), [list(row.values()) for row in result["forms"]]))
     shown = [
         [row["net"], row["what"], row["batch"], row["masked_ms"], row["dispatched_ms"], row["ratio"]]
         for row in result["rows"]
@@ -68,6 +78,26 @@ def whole(net: torch.nn.Module, repeats: int, device: torch.device) -> dict[str,
     image = torch.rand(1, 3, 224, 224, device=device)
     hydra_ms, static_ms = in_turns([lambda: net(image), lambda: static(image)], repeats=2 * repeats + 1)
     return {"hydra_ms": hydra_ms, "static_ms": static_ms, "ratio": hydra_ms / static_ms}
+
+
+@torch.inference_mode()
+def forms(net: HydraNet, batches: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
+    """The branch stage in each form and precision, milliseconds."""
+    rows, rng = [], torch.Generator().manual_seed(0)
+    device = next(net.parameters()).device
+    for dtype in (torch.float32, torch.bfloat16):
+        branches = list(copy.deepcopy(net.branches).to(dtype).eval())
+        for batch in batches:
+            images = torch.rand(batch, 3, 224, 224, generator=rng).to(device)
+            features = torch.cat([net.stem(part) for part in images.split(64)]).to(dtype)
+            routes = top_routes(torch.rand(batch, len(branches), generator=rng).to(device), net.num_chosen)
+            dispatcher = Dispatcher()
+            calls = {"masked": partial(run_masked, branches, features, routes, all_statistics=True)}
+            calls |= {form: partial(dispatcher.run, branches, features, routes, form=form) for form in FORMS}
+            times = in_turns(list(calls.values()), repeats=repeats)
+            found = {f"{form} ms": time for form, time in zip(calls, times, strict=True)}
+            rows.append({"precision": str(dtype).removeprefix("torch."), "batch": batch} | found)
+    return rows
 
 
 def bars(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -27,7 +27,11 @@ def main() -> int:
     parser = record.parser(__doc__, threads=1)
     arguments = parser.parse_args()
     device = record.prepare(arguments)
-    rows = [row for case in CASES for row in measure(*case, draws=1 if arguments.quick else DRAWS)]
+    rows = [
+        row
+        for case in CASES[: 1 if arguments.quick else None]
+        for row in measure(*case, draws=1 if arguments.quick else DRAWS)
+    ]
     print(record.table(list(rows[0]), [list(row.values()) for row in rows]))
     record.write(arguments.out, "hydra-partition", {"dimensions": DIMENSIONS, "rows": rows}, device=device)
     return 0

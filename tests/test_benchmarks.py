@@ -136,3 +136,53 @@ def test_overlap_times_a_teacher_beside_the_student(bench: Bench) -> None:
     (row,) = bench("overlap", "--teachers", "hue_teacher:label")["rows"]
     assert row["together_ms"] > 0
     assert row["in_turn_ms"] == pytest.approx(row["teacher_ms"] + row["predictions_ms"], abs=0.11)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    """Twenty classes, one for each branch of the usual HydraNet: two images to learn, one to score."""
+    rng = np.random.default_rng(0)
+    for split, num in (("train", 2), ("val", 1)):
+        for label in range(20):
+            folder = tmp_path / "photos" / split / f"c{label:02}"
+            folder.mkdir(parents=True)
+            for index in range(num):
+                cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    return str(tmp_path / "photos")
+
+
+def test_hydra_partition_ranks_the_methods(bench: Bench) -> None:
+    error = {row["method"]: row["error"] for row in bench("hydra_partition", result="hydra-partition")["rows"]}
+    assert error["balanced"] < error["greedy (thesis)"] < error["random"]
+
+
+@pytest.mark.slow
+def test_hydra_dispatch_times_each_form_in_both_precisions(bench: Bench) -> None:
+    found = bench("hydra_dispatch", "--forms", result="hydra-dispatch")
+    assert {row["what"] for row in found["rows"]} == {"branches", "training step", "network"}
+    assert [(row["precision"], row["batch"]) for row in found["forms"]] == [
+        ("float32", 1),
+        ("float32", 4),
+        ("bfloat16", 1),
+        ("bfloat16", 4),
+    ]
+    assert all(row[f"{form} ms"] > 0 for row in found["forms"] for form in ("masked", "loop", "gathered", "sorted"))
+
+
+def test_hydra_learning_keeps_what_is_there(bench: Bench, photos: str, tmp_path: Path) -> None:
+    options = ["--data", photos, "--work", str(tmp_path / "work"), "--seeds", "0", "--methods"]
+    first = bench("hydra_learning", *options, "resnet-14", result="hydra-learning")
+    again = bench("hydra_learning", *options, "resnet-14,cluster", result="hydra-learning")
+    assert again["rows"]["resnet-14/0"] == first["rows"]["resnet-14/0"]
+    assert 0 <= again["rows"]["cluster/0"]["gate_hit"] <= 1
+
+
+def test_hydra_choices_trains_every_kind_of_method(bench: Bench, photos: str, tmp_path: Path) -> None:
+    kinds = "static,cluster,random,learn-bias,none,late,direct,tail,upcycled-n2-k1"
+    options = ["--data", photos, "--work", str(tmp_path / "work"), "--seeds", "0", "--methods", kinds]
+    rows = bench("hydra_choices", *options, result="hydra-choices")["rows"]
+    assert [key.removesuffix("/0") for key in rows] == kinds.split(",")
+    assert rows["cluster/0"]["by_chosen"]["4"]["top1"] == rows["cluster/0"]["top1"]
+    assert rows["cluster/0"]["macs_executed"] == pytest.approx(rows["static/0"]["macs_executed"], rel=0.01)
+    gate_macs = 96 * 20
+    assert rows["upcycled-n2-k1/0"]["macs_executed"] == rows["tail/0"]["macs_executed"] + gate_macs

@@ -61,7 +61,12 @@ def test_from_images_to_onnx(cli: Cli, photos: Path, work: Path) -> None:
     assert json.loads(Path("run/summary.json").read_text()) == summary
     assert {"top1", "top5", "params", "macs_executed", "seconds"} <= summary.keys()
     assert summary["top5"] > 0.8
-    assert "<svg" in Path("run/report.html").read_text()
+    page = Path("run/report.html").read_text()
+    assert "<svg" in page
+    assert all(part in page for part in ("More or fewer branches", "ran for its own", "the hardest first"))
+    assert list(summary["by_chosen"]) == ["1", "2"]
+    assert summary["by_chosen"]["1"]["top1"] == summary["top1"]
+    assert sum(one["num"] for one in summary["classes"].values()) == summary["num_scored"] == 24
     assert [json.loads(line)["step"] for line in Path("run/reports.jsonl").read_text().splitlines()] == [
         3,
         6,
@@ -72,7 +77,12 @@ def test_from_images_to_onnx(cli: Cli, photos: Path, work: Path) -> None:
     ]
     scored = json.loads(cli("hydra", "eval", "run", "--data", photos, "--json").out)
     assert scored["top1"] == summary["top1"]
-    more = json.loads(cli("hydra", "eval", "run", "--data", photos, "--num-chosen", 2, "--json").out)
+    more = json.loads(
+        cli("hydra", "eval", "run", "--data", photos, "--num-chosen", 2, "--report", "page.html", "--json").out
+    )
+    assert more["top1"] == summary["by_chosen"]["2"]["top1"]
+    assert list(more["by_chosen"]) == ["1", "2"]
+    assert "ran for its own" in Path("page.html").read_text()
     assert more["mean_chosen"] == 2
     assert more["macs_executed"] > scored["macs_executed"]
     spent = json.loads(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from narrowcast.core.errors import ConfigError
+from narrowcast.hydra import rows as rows_module
 from narrowcast.hydra.combine import average, concatenate
 from narrowcast.hydra.dispatch import FORMS, Dispatcher, run_loop, run_masked
 from narrowcast.hydra.families import learned_gate
@@ -234,3 +235,20 @@ def test_the_grouped_product_of_cuda_is_the_product_a_branch(repeats: int) -> No
     branch = rows.branch_ix.repeat_interleave(repeats)
     slow = torch.stack([weight[b] @ row + bias[b] for b, row in zip(branch.tolist(), x, strict=True)])
     torch.testing.assert_close(found.float(), slow, atol=0.15, rtol=0.05)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_branch_stage_of_grouped_products_is_the_masked_one(
+    family: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CUDA runs in bfloat16, run on the CPU: whole branches of each family, to bfloat16's precision."""
+    monkeypatch.setattr(rows_module, "GROUPED_ON", ("cpu",))
+    net = build(family)
+    branches = list(net.branches.bfloat16())
+    with torch.inference_mode():
+        features = net.stem(torch.rand(batch, 3, *IMAGES_HW)).bfloat16()
+        routes = top_routes(torch.rand(batch, NUM_BRANCHES), 2)
+        masked, by_branch = run_masked(branches, features, routes, all_statistics=True)
+        found, order = Dispatcher().run(branches, features, routes, form="sorted")
+    assert torch.equal(order.image_ix, by_branch.image_ix)
+    torch.testing.assert_close(found.float(), masked.float(), atol=0.05, rtol=0.05)

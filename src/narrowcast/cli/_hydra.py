@@ -22,13 +22,13 @@ from narrowcast.hydra import bench as benchmarks
 from narrowcast.hydra.architecture import NAMES, NetConfig, branches_of, build, check, load_classifier
 from narrowcast.hydra.combine import concatenate
 from narrowcast.hydra.evaluate import evaluate as score
-from narrowcast.hydra.evaluate import executed_macs
 from narrowcast.hydra.features import make_partition
 from narrowcast.hydra.images import LabelledImages, first_image_of_each_class, open_images, plain_batches
 from narrowcast.hydra.net import HydraNet
 from narrowcast.hydra.partition import Partition, load_partition
+from narrowcast.hydra.report import write_page
 from narrowcast.hydra.routes import confidence_for
-from narrowcast.hydra.train import NET, RunConfig
+from narrowcast.hydra.train import NET, RunConfig, scored, summary
 from narrowcast.hydra.train import train as fit
 
 SECTIONS = {"net": NetConfig, "run": RunConfig, "training": TrainConfig}
@@ -114,6 +114,7 @@ def evaluate(
     *,
     num_chosen: int | None,
     mean_chosen: float | None,
+    report: Path | None,
     held_out: float,
     seed: int,
     device: str,
@@ -129,15 +130,31 @@ def evaluate(
         _choose(net, num_chosen, mean_chosen, images)
     elif num_chosen or mean_chosen:
         raise UsageError(f"{run}: a static network has no branches to choose; remove the option")
-    scores = score(net, plain_batches(images.test, size=images.size), branch_of_class=branches_of(meta))
-    macs = executed_macs(net, (images.size, images.size), mean_chosen=scores.mean_chosen)
-    found = dataclasses.asdict(scores) | {"macs_executed": macs}
+    known = branches_of(meta)
+    batches = plain_batches(images.test, size=images.size)
+    is_sweep = report is not None and mean_chosen is None
+    scores = (
+        scored(net, batches, branch_of_class=known) if is_sweep else {0: score(net, batches, branch_of_class=known)}
+    )
+    found = {"arch": meta["net"].arch} | summary(net, scores, images.classes, size=images.size)
+    if report is not None:
+        write_page(report, found, [], _partition_of(meta))
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(found | {"num_images": found["num_scored"]}))
         return
-    chosen = "" if scores.mean_chosen is None else f", {scores.mean_chosen:.2f} branches an image"
-    shown = f"top-1 {scores.top1:.1%}, top-5 {scores.top5:.1%} of {scores.num_images} images"
-    typer.echo(f"{shown}{chosen}, {macs / 1e6:.1f} M multiply-adds")
+    chosen = "" if found["mean_chosen"] is None else f", {found['mean_chosen']:.2f} branches an image"
+    shown = f"top-1 {found['top1']:.1%}, top-5 {found['top5']:.1%} of {found['num_scored']} images"
+    typer.echo(f"{shown}{chosen}, {found['macs_executed'] / 1e6:.1f} M multiply-adds")
+
+
+def _partition_of(meta: dict[str, Any]) -> Partition | None:
+    branches, config = meta["branch_of_class"], meta["net"]
+    if not branches:
+        return None
+    names = tuple(meta["classes"])
+    return Partition(
+        classes=names, branch_of_class=tuple(branches), num_branches=config.branches(), method="the run's", error=None
+    )
 
 
 def _choose(net: HydraNet, num_chosen: int | None, mean_chosen: float | None, images: LabelledImages) -> None:

@@ -66,6 +66,9 @@ def evaluate(
     mean_chosen: Annotated[
         float | None, typer.Option(help="Branches an image on average, more where the gate is less sure.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page to write: other numbers of branches, branches, classes.")
+    ] = None,
     held_out: Annotated[float, typer.Option(help="Share that is scored, of data without splits.")] = 0.2,
     seed: Seed = 0,
     device: Device = "auto",
@@ -82,6 +85,7 @@ def evaluate(
         data,
         num_chosen=num_chosen,
         mean_chosen=mean_chosen,
+        report=report,
         held_out=held_out,
         seed=seed,
         device=device,

@@ -1,16 +1,26 @@
 """How good a classifier is, and what it executed: top-1, top-5, the gate's choices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from narrowcast.core.errors import ConfigError
+from narrowcast.hydra.combine import concatenate
+from narrowcast.hydra.gate import NoGate
 from narrowcast.hydra.net import HydraNet, HydraOutput
 from narrowcast.metrics.cost import count_macs
+
+
+class ClassScores(NamedTuple):
+    """Of the images of one class: how many, the share that was named right, the share for which its branch ran."""
+
+    num: int
+    top1: float
+    gate_hit: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +33,7 @@ class Scores:
         mean_chosen: branches an image, on average; None for a static network.
         gate_hit: share of images for which the branch of their class ran; None where classes have no branches.
         usage: share of the images that each branch ran for; empty for a static network.
+        classes: of each class by itself; shares are 0 where it has no image.
     """
 
     top1: float
@@ -31,6 +42,7 @@ class Scores:
     mean_chosen: float | None = None
     gate_hit: float | None = None
     usage: tuple[float, ...] = ()
+    classes: tuple[ClassScores, ...] = ()
 
 
 def logits_of(net: nn.Module, images: Tensor) -> Float[Tensor, "n classes"]:
@@ -39,7 +51,6 @@ def logits_of(net: nn.Module, images: Tensor) -> Float[Tensor, "n classes"]:
     return output.logits if isinstance(output, HydraOutput) else output
 
 
-@torch.inference_mode()
 def evaluate(
     net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, branch_of_class: Tensor | None = None
 ) -> Scores:
@@ -48,33 +59,95 @@ def evaluate(
     Raises:
         ConfigError: there are no images.
     """
+    as_it_is = [net.num_chosen if isinstance(net, HydraNet) else 0]
+    (scores,) = evaluate_each(net, batches, as_it_is, branch_of_class=branch_of_class).values()
+    return scores
+
+
+@torch.inference_mode()
+def evaluate_each(
+    net: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_chosen: Sequence[int],
+    *,
+    branch_of_class: Tensor | None = None,
+) -> dict[int, Scores]:
+    """The scores with each of these numbers of branches an image, in one pass over the images.
+
+    Raises:
+        ConfigError: there are no images.
+    """
     net.eval()
     device = next(net.parameters()).device
-    top1 = top5 = num = hits = chosen = 0
-    usage: Any = 0
-    for images, labels in batches:
-        output, labels = net(images.to(device)), labels.to(device)
+    branch = None if branch_of_class is None else branch_of_class.to(device)
+    tallies = {num: _Tally(branch) for num in num_chosen}
+    before = net.num_chosen if isinstance(net, HydraNet) else 0
+    try:
+        for images, labels in batches:
+            images, labels = images.to(device), labels.to(device)
+            for num, tally in tallies.items():
+                if isinstance(net, HydraNet):
+                    net.num_chosen = num
+                tally.add(net(images), labels, len(net.branches) if isinstance(net, HydraNet) else 0)
+    finally:
+        if isinstance(net, HydraNet):
+            net.num_chosen = before
+    return {num: tally.scores() for num, tally in tallies.items()}
+
+
+def numbers_to_try(net: nn.Module) -> list[int]:
+    """Numbers of branches an image that show what more or fewer would bring: 1, 2, 4 … to twice those of the net."""
+    if not isinstance(net, HydraNet) or isinstance(net.gate, NoGate):
+        return []
+    most = min(len(net.branches), net.num_slots if net.combine is concatenate else 2 * net.num_chosen)
+    return sorted({2**power for power in range(most.bit_length()) if 2**power <= most} | {net.num_chosen})
+
+
+@final
+class _Tally:
+    """Counts over batches, on the device until they are asked for."""
+
+    def __init__(self, branch_of_class: Tensor | None) -> None:
+        self._branch_of_class = branch_of_class
+        self._top5 = 0
+        self._seen: Any = 0  # by class
+        self._right: Any = 0
+        self._hits: Any = 0
+        self._usage: Any = None
+
+    def add(self, output: HydraOutput | Tensor, labels: Tensor, num_branches: int) -> None:
         logits = output.logits if isinstance(output, HydraOutput) else output
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        top1, top5, num = top1 + int(best[:, 0].sum()), top5 + int(best.sum()), num + len(labels)
-        if isinstance(output, HydraOutput) and isinstance(net, HydraNet):
-            ran = output.routes.is_chosen(len(net.branches))
-            usage, chosen = usage + ran.sum(0), chosen + int(ran.sum())
-            if branch_of_class is not None:
-                hits += int(ran.gather(1, branch_of_class.to(device)[labels][:, None]).sum())
-    if not num:
-        raise ConfigError("there are no images to score")
-    scores = Scores(top1=top1 / num, top5=top5 / num, num_images=num)
-    if not isinstance(net, HydraNet):
-        return scores
-    return Scores(
-        top1=scores.top1,
-        top5=scores.top5,
-        num_images=num,
-        mean_chosen=chosen / num,
-        gate_hit=None if branch_of_class is None else hits / num,
-        usage=tuple((usage / num).tolist()),
-    )
+        self._top5 += int(best.sum())
+        num_classes = logits.shape[1]
+        self._seen += labels.bincount(minlength=num_classes)
+        self._right += labels[best[:, 0]].bincount(minlength=num_classes)
+        if isinstance(output, HydraOutput):
+            ran = output.routes.is_chosen(num_branches)
+            self._usage = ran.sum(0) + (0 if self._usage is None else self._usage)
+            if self._branch_of_class is not None:
+                is_hit = ran.gather(1, self._branch_of_class[labels][:, None])[:, 0]
+                self._hits += labels[is_hit].bincount(minlength=num_classes)
+
+    def scores(self) -> Scores:
+        if isinstance(self._seen, int):
+            raise ConfigError("there are no images to score")
+        num = int(self._seen.sum())
+        seen, right = self._seen.tolist(), self._right.tolist()
+        hits = None if self._branch_of_class is None or self._usage is None else self._hits.tolist()
+        usage = () if self._usage is None else tuple((self._usage / num).tolist())
+        return Scores(
+            top1=sum(right) / num,
+            top5=self._top5 / num,
+            num_images=num,
+            mean_chosen=None if self._usage is None else int(self._usage.sum()) / num,
+            gate_hit=None if hits is None else sum(hits) / num,
+            usage=usage,
+            classes=tuple(
+                ClassScores(count, good / max(1, count), None if hit is None else hit / max(1, count))
+                for count, good, hit in zip(seen, right, hits or [None] * len(seen), strict=True)
+            ),
+        )
 
 
 def executed_macs(net: nn.Module, size_hw: tuple[int, int], *, mean_chosen: float | None = None) -> int:

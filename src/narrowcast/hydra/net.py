@@ -74,7 +74,7 @@ class HydraNet(nn.Module):
         self._dispatcher = Dispatcher()
         self.register_load_state_dict_post_hook(lambda net, _: net._dispatcher.forget())
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> HydraOutput:
+    def forward(self, images: Float[Tensor, "n _ h w"]) -> HydraOutput:
         features = self.stem(images)
         gate_logits = self.gate(features)
         scores = self.gate.scores(gate_logits)
@@ -84,7 +84,7 @@ class HydraNet(nn.Module):
         logits = self.combiner(self._combined(features, routes))
         return HydraOutput(logits, gate_logits, scores, routes)
 
-    def forward_fixed(self, images: Float[Tensor, "n 3 h w"], branch_ix: Sequence[int]) -> Float[Tensor, "n classes"]:
+    def forward_fixed(self, images: Float[Tensor, "n _ h w"], branch_ix: Sequence[int]) -> Float[Tensor, "n classes"]:
         """Logits with the same branches for every image; the gate runs and is not asked: for counting."""
         features = self.stem(images)
         self.gate(features)

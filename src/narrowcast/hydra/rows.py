@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+GROUPED_ON = ("cuda",)  # where one kernel multiplies all branches
+GROUPED_MULTIPLE = 8  # of channels: that kernel wants rows of 16 bytes in bfloat16
 WEIGHTED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm1d)
 
 
@@ -139,7 +141,7 @@ def _pick(stacked: Tensor | None, rows: Rows) -> Tensor | None:
 
 def _products(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, *, repeats: int) -> Tensor:
     """One matrix product a branch: x (rows · repeats, in), weight (branches, out, in) -> (rows · repeats, out)."""
-    if x.is_cuda and x.dtype == torch.bfloat16:
+    if x.device.type in GROUPED_ON and _fits_grouped(x, weight):
         return grouped_products(x, weight, bias, rows, repeats=repeats)
     parts = []
     out = None if torch.is_grad_enabled() else x.new_empty(len(x), weight.shape[1])
@@ -150,6 +152,10 @@ def _products(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, *, rep
         else:  # straight to its place: a fifth of the time went into joining parts
             torch.addmm(bias[branch], x[segment], weight[branch].t(), out=out[segment])
     return torch.cat(parts) if parts or out is None else out
+
+
+def _fits_grouped(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype == torch.bfloat16 and not any(num % GROUPED_MULTIPLE for num in weight.shape[1:])
 
 
 def grouped_products(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, *, repeats: int) -> Tensor:

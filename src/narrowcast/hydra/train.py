@@ -2,8 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainRepo
 from narrowcast.core.workers import joined, workers
 from narrowcast.data.image_tensors import normalised
 from narrowcast.hydra.architecture import NetConfig, build, save_classifier
-from narrowcast.hydra.evaluate import Scores, evaluate, executed_macs
+from narrowcast.hydra.evaluate import Scores, evaluate_each, executed_macs, numbers_to_try
 from narrowcast.hydra.images import LabelledImages, plain_batches, training_batches
 from narrowcast.hydra.net import HydraNet, hydra_loss
 from narrowcast.hydra.partition import Partition
@@ -138,14 +139,12 @@ def _train(
         averaged = trainer.averaged
         if isinstance(averaged, HydraNet):
             averaged.form = "loop"  # the measured form may differ between machines, and with it the last digits
-        scores = evaluate(
-            averaged,
-            plain_batches(data.test, size=data.size, num_workers=run.num_workers),
-            branch_of_class=torch.tensor(branches) if branches else None,
-        )
+        plain = plain_batches(data.test, size=data.size, num_workers=run.num_workers)
+        scores = scored(averaged, plain, branch_of_class=torch.tensor(branches) if branches else None)
         save_classifier(folder / NET, averaged, net, classes=data.classes, size=data.size, branch_of_class=branches)
         last = max((report["seconds"] for report in opened.reports()), default=0.0)
-        opened.write_summary(summary(averaged, scores, net, data, seconds=last))
+        about = {"status": "finished", "arch": net.arch, "num_trained": len(data.train), "seconds": last}
+        opened.write_summary(about | summary(averaged, scores, data.classes, size=data.size))
         write_report(folder, list(opened.reports()), partition)
 
 
@@ -194,21 +193,34 @@ def loss_for(net: nn.Module, *, gate_weight: float) -> Callable[..., Tensor]:
     return hydra if isinstance(net, HydraNet) else static
 
 
-def summary(
-    net: nn.Module, scores: Scores, config: NetConfig, data: LabelledImages, *, seconds: float
-) -> dict[str, Any]:
-    """`summary.json`."""
+def scored(
+    net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, branch_of_class: Tensor | None
+) -> dict[int, Scores]:
+    """The scores with `num_chosen` branches first, then with those of `numbers_to_try`; a static network's under 0."""
+    own = net.num_chosen if isinstance(net, HydraNet) else 0
+    return evaluate_each(net, batches, [own, *numbers_to_try(net)], branch_of_class=branch_of_class)
+
+
+def summary(net: nn.Module, scores: Mapping[int, Scores], classes: Sequence[str], *, size: int) -> dict[str, Any]:
+    """What `summary.json` says of the network, of `scored`'s answer."""
+    own = next(iter(scores.values()))
+    macs = partial(executed_macs, net, (size, size))
+    tried = {str(num): scores[num] for num in sorted(scores) if num in numbers_to_try(net)}
     return {
-        "status": "finished",
-        "arch": config.arch,
-        "top1": scores.top1,
-        "top5": scores.top5,
-        "num_scored": scores.num_images,
-        "num_trained": len(data.train),
+        "top1": own.top1,
+        "top5": own.top5,
+        "num_scored": own.num_images,
+        "size": size,
         "params": count_params(net),
-        "macs_executed": executed_macs(net, (data.size, data.size), mean_chosen=scores.mean_chosen),
-        "mean_chosen": scores.mean_chosen,
-        "gate_hit": scores.gate_hit,
-        "usage": list(scores.usage),
-        "seconds": seconds,
+        "macs_executed": macs(mean_chosen=own.mean_chosen),
+        "num_chosen": net.num_chosen if isinstance(net, HydraNet) else None,
+        "mean_chosen": own.mean_chosen,
+        "gate_hit": own.gate_hit,
+        "usage": list(own.usage),
+        "by_chosen": {
+            num: {"top1": each.top1, "top5": each.top5, "gate_hit": each.gate_hit}
+            | {"mean_chosen": each.mean_chosen, "macs_executed": macs(mean_chosen=each.mean_chosen)}
+            for num, each in tried.items()
+        },
+        "classes": {name: each._asdict() for name, each in zip(classes, own.classes, strict=True)},
     }
