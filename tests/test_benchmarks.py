@@ -84,6 +84,17 @@ def test_stream_begins_later_where_a_phase_says_so(bench: Bench, clip: Path, tmp
     }
 
 
+def test_evaluation_compares_at_equal_cost(bench: Bench, clip: Path, tmp_path: Path) -> None:
+    options = ["--streams", str(clip), "--size", "96", "--teacher", "hue_teacher:label", "--classes", "red,green"]
+    methods = "hold-2,hold-4,hold-8,flow-dis-4"
+    found = bench("evaluation", *options, "--work", str(tmp_path / "work"), "--methods", methods, result="evaluation")
+    assert found["streams"] == 1
+    assert {row["method"] for row in found["rows"]} == set(methods.split(","))
+    assert found["methods"]["hold-4"]["less_at_equal_cost"]["hold"] == pytest.approx(0)
+    assert found["methods"]["flow-dis-4"]["less_at_equal_cost"]["hold"] is not None
+    assert found["methods"]["flow-dis-4"]["streams_below_at_equal_cost"]["flow-dis"] == 0
+
+
 def test_stream_refuses_labels_that_are_not_the_teachers(
     load: Callable[[str], ModuleType], bench: Bench, clip: Path, tmp_path: Path
 ) -> None:
