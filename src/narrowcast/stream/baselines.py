@@ -21,6 +21,7 @@ from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import Learner, LearnerConfig, shrink
 from narrowcast.stream.moved_labels import MovedLabels
+from narrowcast.stream.optical_flow import OpticalFlow
 from narrowcast.stream.schedule import has_elapsed
 from narrowcast.stream.targets import resize_labels
 
@@ -42,12 +43,19 @@ def hold(frames: Iterable[Frame], teacher: Teacher, *, every: int, size_wh: tupl
     return _propagate(frames, teacher, _Held(size_wh), every=every, size_wh=size_wh)
 
 
-def flow(frames: Iterable[Frame], teacher: Teacher, *, every: int, size_wh: tuple[int, int]) -> Iterator[StreamReport]:
-    """The teacher's last labels, moved with the picture by DIS optical flow (OpenCV, preset fast, at `size_wh`).
+def flow(
+    frames: Iterable[Frame],
+    teacher: Teacher,
+    *,
+    every: int,
+    size_wh: tuple[int, int],
+    optical_flow: OpticalFlow | None = None,
+) -> Iterator[StreamReport]:
+    """The teacher's last labels, moved with the picture by optical flow at `size_wh`; DIS where none is given.
 
-    Arguments and errors are those of `hold`.
+    Other arguments and errors are those of `hold`.
     """
-    return _propagate(frames, teacher, _Warped(size_wh), every=every, size_wh=size_wh)
+    return _propagate(frames, teacher, _Warped(size_wh, optical_flow), every=every, size_wh=size_wh)
 
 
 def frozen(
@@ -127,8 +135,8 @@ class _Held:
 class _Warped:
     """Labels that move with the picture."""
 
-    def __init__(self, size_wh: tuple[int, int]) -> None:
-        self._moved = MovedLabels(size_wh)
+    def __init__(self, size_wh: tuple[int, int], optical_flow: OpticalFlow | None) -> None:
+        self._moved = MovedLabels(size_wh, optical_flow)
         self._moved.restart(np.zeros(size_wh[::-1], np.uint8))
 
     def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W"]:

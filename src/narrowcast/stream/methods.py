@@ -24,11 +24,12 @@ from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
 from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, distill, with_accuracy
 from narrowcast.stream.one_shot import INTERVAL, OneShot
+from narrowcast.stream.optical_flow import Dis, Raft
 from narrowcast.stream.oracle import EVERY, Oracle
 from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.targets import resize_labels
 
-PROPAGATIONS = {"hold": baselines.hold, "flow-dis": baselines.flow}
+PROPAGATIONS = ("hold", "flow-dis", "flow-raft")
 _NAME = re.compile(r"(?P<base>[^:\[\]]+)(?::(?P<student>[^\[\]]+))?(?:\[(?P<settings>[^\]]*)\])?")
 
 
@@ -77,8 +78,11 @@ class Propagated:
     is_seeded: bool = False
 
     def start(self, setting: Setting) -> Started:
-        propagate = PROPAGATIONS[self.name]
-        return Started(lambda frames: propagate(frames, setting.teacher, every=self.every, size_wh=setting.size_wh))
+        fixed: dict[str, Any] = {"every": self.every, "size_wh": setting.size_wh}
+        if self.name == "hold":
+            return Started(lambda frames: baselines.hold(frames, setting.teacher, **fixed))
+        flow = Raft(setting.device) if self.name == "flow-raft" else Dis()
+        return Started(lambda frames: baselines.flow(frames, setting.teacher, optical_flow=flow, **fixed))
 
 
 @final

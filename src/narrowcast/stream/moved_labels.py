@@ -9,53 +9,44 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-MIN_FLOW_PX, MAX_ASPECT = 32, 8  # with less, or narrower, OpenCV's DIS reads beyond its pyramid and ends the process
+from narrowcast.stream.optical_flow import Dis, OpticalFlow
 
 
 @final
 class MovedLabels:
-    """Labels of one frame, followed through the frames after it with DIS optical flow (OpenCV, preset fast).
+    """Labels of one frame, followed through the frames after it with optical flow.
 
     For each pixel it keeps where in the labelled frame it came from, and moves that: the labels are read there once,
     with nearest neighbours. Moving the labels themselves would round their edges in every frame, and drift.
 
     Args:
         size_wh: of the frames and of the labels.
+        flow: DIS where none is given.
     """
 
-    def __init__(self, size_wh: tuple[int, int]) -> None:
+    def __init__(self, size_wh: tuple[int, int], flow: OpticalFlow | None = None) -> None:
         self.size_wh = size_wh
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow = flow or Dis()
         columns, rows = np.meshgrid(np.arange(size_wh[0]), np.arange(size_wh[1]))
         self._here_xy: Float32[np.ndarray, "h w 2"] = np.dstack([columns, rows]).astype(np.float32)
         self._origin_xy = self._here_xy
-        self._grey: UInt8[np.ndarray, "h w"] | None = None
+        self._grey: UInt8[np.ndarray, "h w ..."] | None = None  # the last frame, as the flow takes it
         self._labels: UInt8[np.ndarray, "h w"] | None = None
         self._marked_xy: Float32[np.ndarray, "h w 2"] | None = None  # as `_origin_xy`, from the frame that was marked
 
     def follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The labels as they lie in the next frame; None before there were any."""
-        grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+        grey = self._flow.prepare(image_rgb)
         previous, self._grey = self._grey, grey
         if self._labels is None and self._marked_xy is None:
             return None
         if previous is not None:
-            from_xy = self._here_xy + self._flow(grey, previous)
+            from_xy = self._here_xy + self._flow.between(grey, previous)
             if self._labels is not None:
                 self._origin_xy = _read(self._origin_xy, from_xy, cv2.INTER_LINEAR)
             if self._marked_xy is not None:
                 self._marked_xy = _read(self._marked_xy, from_xy, cv2.INTER_LINEAR)
         return None if self._labels is None else _read(self._labels, self._origin_xy, cv2.INTER_NEAREST)
-
-    def _flow(self, here: UInt8[np.ndarray, "h w"], there: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 2"]:
-        """For each pixel of `here` the way to its place in `there`."""
-        (height, width), longest = here.shape, max(here.shape)
-        below, right = (max(0, MIN_FLOW_PX - side, longest // MAX_ASPECT - side) for side in (height, width))
-        if below or right:
-            here, there = (
-                cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in (here, there)
-            )
-        return self._dis.calc(here, there, None)[:height, :width]  # type: ignore[call-overload]
 
     def restart(self, labels: UInt8[np.ndarray, "h w"]) -> None:
         """Go on from `labels` of the frame that was followed last."""
