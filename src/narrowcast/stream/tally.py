@@ -12,7 +12,7 @@ from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import SegmentationScore, confusion_matrix, mean_iou
 from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import shrink
-from narrowcast.stream.moved_labels import MAX_ASPECT, MIN_FLOW_PX
+from narrowcast.stream.optical_flow import MAX_ASPECT, MIN_FLOW_PX
 from narrowcast.stream.scores import SegmentationScores
 
 WINDOW_S = 30  # figure 2.4's points are averages over 30 s
