@@ -14,14 +14,13 @@ from narrowcast.core.errors import SourceError, UsageError, did_you_mean
 from narrowcast.core.files import write_text
 from narrowcast.core.runtime import pick_device
 from narrowcast.mine.audit import audit_questions, plan_audit, read_audit, report_audit
-from narrowcast.mine.exchange import EXPORTS, Exported, read_labels
+from narrowcast.mine.exchange import EXPORTS, exported, read_labels
 from narrowcast.mine.head import export_onnx, head_of, load_head, save_head
 from narrowcast.mine.head import predict as predict_photos
 from narrowcast.mine.labels import VALUES, LabelEvent, LabelLog, Purpose, Value
 from narrowcast.mine.pool import NameIndex, Pool
 from narrowcast.mine.session import MiningSession, Numbers, begin_category
-from narrowcast.mine.sources import Place, find_places
-from narrowcast.mine.strategies import top
+from narrowcast.mine.sources import find_places
 from narrowcast.models.backbones import load_backbone
 
 MOST_SHOWN = 20
@@ -110,21 +109,11 @@ def export(name: str, folder: Path, out: Path, *, kind: str, num_top: int) -> No
     if kind not in EXPORTS:
         raise UsageError(f"--format {kind}: expected one of {', '.join(EXPORTS)}{did_you_mean(kind, EXPORTS)}")
     with MiningSession.open(folder, name) as session:
-        scores = session.scores
-        said = {
-            session.pool_ix(item): value for item, value in {**session.labels.train, **session.labels.audit}.items()
-        }
-        labelled = [ix for ix in said if ix is not None]
-        others = top(scores, session.miner.is_free, num_top).tolist()
-        columns = session.pool.usable.to_pylist()
-    rows = []
-    for ix in labelled + others:
-        row = columns[ix]
-        place = Place(row["path"], row["size_bytes"], row["mtime_ns"], row["offset"])
-        size_wh = (row["width"], row["height"])
-        rows.append(Exported(place, row["item"], size_wh, said.get(ix, ""), round(float(scores[ix]), 5)))
+        rows = exported(session, num_top=num_top)
     EXPORTS[kind](rows, out, name)
-    typer.echo(f"{out}: {len(labelled)} labelled photos, {len(others)} others")
+    typer.echo(
+        f"{out}: {sum(bool(row.label) for row in rows)} labelled photos, {sum(not row.label for row in rows)} others"
+    )
 
 
 def audit(name: str, folder: Path, *, num: int, seed: int, as_json: bool) -> None:

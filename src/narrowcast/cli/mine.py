@@ -126,21 +126,34 @@ def ask(
 
 @app.command()
 def label(
-    name: Annotated[str, typer.Argument(help="The category.")],
-    value: Annotated[str, typer.Argument(help="positive, negative, unsure, or undo: takes back the newest label.")],
     pool: PoolFolder,
+    name: Annotated[str | None, typer.Argument(help="The category; none: open the labelling page.")] = None,
+    value: Annotated[
+        str | None, typer.Argument(help="positive, negative, unsure, or undo: takes back the newest label.")
+    ] = None,
     photos: Annotated[list[str] | None, typer.Argument(help="Photos of the pool, by any of their names.")] = None,
+    category: Annotated[str, typer.Option(help="The page begins with this category.")] = "",
+    host: Annotated[str, typer.Option(help="Where the page is served; any but this machine needs --token.")] = "",
+    port: Annotated[int, typer.Option(help="Of the page; 0 takes a free one.")] = 0,
+    token: Annotated[str, typer.Option(help="What a browser must show to see the page.")] = "",
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     audit: Annotated[bool, typer.Option("--audit", help="An answer to the audit: nothing is trained on it.")] = False,
     who: Annotated[str, typer.Option(help="Who says so.")] = "",
     json: Json = False,
 ) -> None:
-    """Label photos; on disk when the command returns.
+    """Label photos in the browser; or, with a category, a label and photos, from the shell.
 
-    Example: narrowcast mine label owl positive birds/17.jpg birds/18.jpg --pool photos.pool
+    Example: narrowcast mine label --pool photos.pool --category owl
     """
-    from narrowcast.cli import _mine_labels
+    from narrowcast.cli import _mine_labels, _mine_page
 
-    _mine_labels.label(name, value, pool, photos or [], is_audit=audit, who=who, as_json=json)
+    if name is None:
+        _mine_page.refuse("without a category and photos", audit=audit, json=json)
+        request = _mine_page.PageRequest(pool=pool, category=category, host=host, port=port, token=token, who=who)
+        _mine_page.serve(request, opens=browser)
+        return
+    _mine_page.refuse("for labels from the shell", category=category, host=host, port=port, token=token)
+    _mine_labels.label(name, value or "", pool, photos or [], is_audit=audit, who=who, as_json=json)
 
 
 @app.command("label-import")

@@ -84,13 +84,13 @@ def read_audit(pool: Pool, category: str) -> list[Stratum]:
 
 def audit_questions(session: MiningSession, strata: Sequence[Stratum]) -> list[Question]:
     """The drawn photos that have no answer yet, in an order that tells nothing of their stratum."""
-    items, paths = session.pool.items(), session.pool.paths()
+    catalogue = session.pool.catalogue
     photos = sorted(ix for stratum in strata for ix in stratum.drawn.tolist())
     done = session.labels.audit
     return [
-        Question(ix, items[ix], paths[ix], float(session.scores[ix]), "audit", session.model_name)
+        Question(ix, catalogue.item(ix), catalogue.path(ix), float(session.scores[ix]), "audit", session.model_name)
         for ix in photos
-        if items[ix] not in done
+        if catalogue.item(ix) not in done
     ]
 
 

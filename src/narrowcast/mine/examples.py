@@ -29,10 +29,19 @@ def keep_example(pool: Pool, path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return keep_content(pool, content, name=str(path))
+
+
+def keep_content(pool: Pool, content: bytes, *, name: str) -> str:
+    """Keep a photo's bytes beside the pool; its identity.
+
+    Raises:
+        SourceError: they are no photo.
+    """
     try:
         decode(content, least_hw=(8, 8))
     except SourceError as error:
-        raise SourceError(f"{path}: not a photo that can start a category: {error}") from error
+        raise SourceError(f"{name}: not a photo that can start a category: {error}") from error
     item = content_id(content)
     kept = pool.path / EXAMPLES / item
     if not kept.exists():

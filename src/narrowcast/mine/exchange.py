@@ -18,7 +18,9 @@ from PIL import Image
 from narrowcast.core.errors import SourceError, StorageError, UsageError, did_you_mean
 from narrowcast.core.files import replacing, write_json, write_text
 from narrowcast.mine.labels import VALUES, Value
+from narrowcast.mine.session import MiningSession
 from narrowcast.mine.sources import IMAGE_SUFFIXES, Place
+from narrowcast.mine.strategies import top
 
 YES = {"1", "yes", "true", "positive", "y"}
 NO = {"0", "no", "false", "negative", "n"}
@@ -155,6 +157,24 @@ def _check_known(path: Path, category: str, known: Any) -> None:
 
 
 # --- out --------------------------------------------------------------------------------------------------------------
+
+
+def exported(session: MiningSession, *, num_top: int) -> list[Exported]:
+    """The labelled photos of a session that are in the pool, and the `num_top` most likely others."""
+    said = {session.pool_ix(item): value for item, value in {**session.labels.train, **session.labels.audit}.items()}
+    labelled = [ix for ix in said if ix is not None]
+    scores, catalogue = session.scores, session.pool.catalogue
+    others = top(scores, session.is_open, num_top).tolist()
+    return [
+        Exported(
+            catalogue.place(ix),
+            catalogue.item(ix),
+            catalogue.size_wh(ix),
+            said.get(ix, ""),
+            round(float(scores[ix]), 5),
+        )
+        for ix in labelled + others
+    ]
 
 
 def export_csv(rows: Sequence[Exported], out: Path, category: str) -> None:

@@ -19,6 +19,7 @@ from narrowcast.core.errors import StorageError, UsageError, did_you_mean
 
 LOG = "labels.sqlite"
 FORMAT = 1
+GIVEN = "given to begin with"  # the reason of the labels that a category is begun with
 BUSY_S = 30.0  # how long one writer waits for another
 Value = Literal["positive", "negative", "unsure"]
 VALUES: tuple[Value, ...] = ("positive", "negative", "unsure")

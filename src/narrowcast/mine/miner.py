@@ -86,7 +86,7 @@ class Miner:
         self.labels = np.zeros(len(features), np.int8)
         self.model: LinearModel | None = None
         self.has_model = False
-        self.num_pseudo = 0
+        self.pseudo_ix = np.zeros(0, np.int64)  # what the last fit took for labelled without being told
         self._facts = facts or PoolFacts(features)
         self._pseudo = method.make_pseudo()
         self._scores: Float32[np.ndarray, " pool"] | None = None
@@ -121,7 +121,7 @@ class Miner:
     def learn(self) -> bool:
         """Fit the linear model to the labels and fresh pseudo-labels; False where there is no negative of any kind."""
         pseudo = self._pseudo(self.known(), self._rng)
-        self.num_pseudo = len(pseudo.pool_ix)
+        self.pseudo_ix = pseudo.pool_ix
         positive, negative = (np.flatnonzero(self.labels == sign) for sign in (POSITIVE, NEGATIVE))
         places = np.concatenate([positive, negative, pseudo.pool_ix])
         labels = np.concatenate([np.ones(len(positive), bool), np.zeros(len(negative), bool), pseudo.is_positive])
@@ -198,6 +198,10 @@ class Miner:
             has_model=self.has_model,
             graph=self._facts.graph,
         )
+
+    @property
+    def num_pseudo(self) -> int:
+        return len(self.pseudo_ix)
 
     @property
     def is_free(self) -> Bool[np.ndarray, " pool"]:

@@ -20,6 +20,7 @@ from jaxtyping import Float16, Int64
 
 from narrowcast.core.errors import SourceError, StorageError, UsageError, did_you_mean
 from narrowcast.core.files import replacing, write_json
+from narrowcast.mine.catalogue import Catalogue
 from narrowcast.mine.features import FeatureStore, version_names
 from narrowcast.mine.sources import Place
 
@@ -48,6 +49,8 @@ class Pool:
     def __init__(self, path: Path, note: dict[str, Any]) -> None:
         self.path, self.note = path, note
         self._table: pa.Table | None = None
+        self._usable: pa.Table | None = None
+        self._catalogue: Catalogue | None = None
 
     @classmethod
     def create(cls, path: Path) -> "Pool":
@@ -134,7 +137,7 @@ class Pool:
         assert shard == self.num_shards
         with replacing(self.items_path(shard)) as temporary:
             pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
-        self._table = None
+        self._table = self._usable = self._catalogue = None
 
     @property
     def table(self) -> pa.Table:
@@ -147,7 +150,17 @@ class Pool:
     @property
     def usable(self) -> pa.Table:
         """The rows of photos with features, in the order of `pool_ix`."""
-        return self.table.filter(pa.array([status == "ok" for status in self.table["status"].to_pylist()], pa.bool_()))
+        if self._usable is None:
+            is_ok = self.table["status"].to_numpy() == "ok"
+            self._usable = self.table if is_ok.all() else self.table.filter(pa.array(is_ok))
+        return self._usable
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The photos with features by number and by identity."""
+        if self._catalogue is None:
+            self._catalogue = Catalogue(self.usable)
+        return self._catalogue
 
     def __len__(self) -> int:
         return len(self.usable)
@@ -167,8 +180,7 @@ class Pool:
 
     def place(self, pool_ix: int) -> Place:
         """Where the bytes of one photo are."""
-        row = self.usable.slice(pool_ix, 1).to_pylist()[0]
-        return Place(row["path"], row["size_bytes"], row["mtime_ns"], row["offset"])
+        return self.catalogue.place(pool_ix)
 
     # --- features -----------------------------------------------------------------------------------------------------
 

@@ -5,18 +5,18 @@ The label log is the truth; everything here is made from it and follows what oth
 
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, final
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float16, Float32, Int64
 
 from narrowcast.core.errors import UsageError, did_you_mean
 from narrowcast.mine.examples import example_features, keep_example, text_features
-from narrowcast.mine.labels import LabelEvent, LabelLog, Labels, Value, effective
+from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog, Labels, Value, effective
 from narrowcast.mine.methods import METHODS
 from narrowcast.mine.miner import ASIDE, NEGATIVE, POSITIVE, Miner, PoolFacts
 from narrowcast.mine.pool import NameIndex, Pool
@@ -84,8 +84,7 @@ def begin_category(
         pool_ix = index.get(positive)
         item = items[pool_ix] if pool_ix is not None else keep_example(pool, Path(positive).expanduser())
         inside += item in known
-        reason = "given to begin with"
-        events.append(LabelEvent(category=name, item=item, value="positive", who=who, reason=reason, path=positive))
+        events.append(LabelEvent(category=name, item=item, value="positive", who=who, reason=GIVEN, path=positive))
     log.add([begin, *events])
     return inside, len(positives) - inside
 
@@ -97,7 +96,9 @@ class MiningSession:
     Args:
         method: of `METHODS`.
         version: of the pool's features; None is the chosen one.
-        backbone: loads the backbone of that version, for positives outside of the pool; None: by its name.
+        backbone: of that version, for positives outside of the pool; None: loaded by its name where it is needed.
+        load: loads that backbone instead.
+        features, facts: of that version, where another category's session has them already.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class MiningSession:
         version: str | None = None,
         who: str = "",
         backbone: Backbone | None = None,
+        load: Callable[[], Backbone] | None = None,
+        features: Float16[np.ndarray, "pool dim"] | None = None,
         facts: PoolFacts | None = None,
     ) -> None:
         if method not in METHODS:
@@ -118,11 +121,11 @@ class MiningSession:
             )
         self.pool, self.log, self.category, self.who, self.method = pool, log, category, who, method
         self._store = pool.store(version)
-        self._items = pool.items()
-        self._paths = pool.paths()
-        self._ix_of_item = {item: ix for ix, item in enumerate(self._items)}
+        self._catalogue = pool.catalogue
         self._backbone = backbone
-        features = pool.features(self._store.note.name)
+        self._loader = load or (lambda: load_backbone(self._store.note.backbone))
+        if features is None:
+            features = pool.features(self._store.note.name)
         rng = np.random.default_rng(zlib.crc32(category.encode()))
         self._miner = Miner(features, METHODS[method], rng=rng, facts=facts)
         self._seen, self._fitted = -1, -1
@@ -167,16 +170,15 @@ class MiningSession:
             return False
         self._labels = self.log.labels(self.category)
         self._seen = newest
-        labels = np.zeros(len(self._items), np.int8)
+        labels = np.zeros(len(self._catalogue), np.int8)
         outside = []
         for item, value in self._labels.train.items():
-            if item in self._ix_of_item:
-                labels[self._ix_of_item[item]] = SIGNS[value]
+            pool_ix = self._catalogue.ix_of(item)
+            if pool_ix is not None:
+                labels[pool_ix] = SIGNS[value]
             elif value == "positive":
                 outside.append(item)
-        for item in self._labels.audit:
-            if item in self._ix_of_item:
-                labels[self._ix_of_item[item]] = ASIDE
+        labels[self._catalogue.ixs_of(self._labels.audit)] = ASIDE
         text = next(e.value for e in effective(e for _, e in events) if e.kind == "category")
         rows = example_features(self.pool, self._store, outside, load=self._load)
         if text:
@@ -249,6 +251,21 @@ class MiningSession:
         return self._miner
 
     @property
+    def features(self) -> Float16[np.ndarray, "pool dim"]:
+        """Of the pool, normalised."""
+        return self._miner.features
+
+    @property
+    def is_open(self) -> Bool[np.ndarray, " pool"]:
+        """Which photos could be asked; without a fit."""
+        return self._miner.is_free
+
+    @property
+    def has_example(self) -> bool:
+        """Whether there is a positive to rank by."""
+        return bool((self._miner.labels == POSITIVE).any() or len(self._miner.outside))
+
+    @property
     def labels(self) -> Labels:
         """The labels as they stand."""
         return self._labels
@@ -276,13 +293,13 @@ class MiningSession:
 
     def pool_ix(self, item: str) -> int | None:
         """The number of a photo of the pool."""
-        return self._ix_of_item.get(item)
+        return self._catalogue.ix_of(item)
 
     def _questions(self, pool_ix: Int64[np.ndarray, " n"], reasons: Sequence[str]) -> list[Question]:
         scores, model = self._miner.scores, self.model_name
         return [
-            Question(int(ix), self._items[ix], self._paths[ix], round(float(scores[ix]), 4), reason, model)
-            for ix, reason in zip(pool_ix, reasons, strict=True)
+            Question(ix, self._catalogue.item(ix), self._catalogue.path(ix), round(float(scores[ix]), 4), reason, model)
+            for ix, reason in zip(pool_ix.tolist(), reasons, strict=True)
         ]
 
     def _learn(self) -> None:
@@ -293,5 +310,5 @@ class MiningSession:
 
     def _load(self) -> Backbone:
         if self._backbone is None:
-            self._backbone = load_backbone(self._store.note.backbone)
+            self._backbone = self._loader()
         return self._backbone

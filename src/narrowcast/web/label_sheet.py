@@ -1,0 +1,215 @@
+"""A sheet of photos to label, composed from a session: each with why it is there, and near copies behind it."""
+
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from narrowcast.core.errors import StorageError, UsageError
+from narrowcast.mine.audit import audit_questions, read_audit
+from narrowcast.mine.batches import blended, diverse, stacked
+from narrowcast.mine.ledger import Ledger
+from narrowcast.mine.session import MiningSession
+from narrowcast.mine.strategies import Candidates, Choice, Strategy, at_random, margin
+
+MODES = ("mixed", "likely", "boundary", "explore", "audit", "second")
+LEAST, MOST = 1, 120  # photos on a sheet
+AUDIT_SHARE = 1 / 6  # of a mixed sheet while an audit has open questions; ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A photo on a sheet.
+
+    Attributes:
+        reason: likely, boundary, explore, audit, similar, …
+        score: the model's, as a logit; None before there is one.
+        others: near copies that are stacked behind it.
+        purpose: of the label that is asked for.
+        model: with which model it was chosen.
+    """
+
+    item: str
+    reason: str
+    score: float | None = None
+    others: tuple[str, ...] = ()
+    purpose: str = "train"
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What one person is shown at once; `note` says why where it is empty or unusual."""
+
+    who: str
+    mode: str
+    tiles: tuple[Tile, ...]
+    note: str = ""
+    sheet_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the page and the cache have it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Sheet":
+        """What `to_json` gave.
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
+        tiles = [Tile(**{**tile, "others": tuple(tile["others"])}) for tile in values["tiles"]]
+        return cls(**{**values, "tiles": tuple(tiles)})
+
+    def items(self) -> list[str]:
+        """All photos on it, stacked ones included."""
+        return [item for tile in self.tiles for item in (tile.item, *tile.others)]
+
+
+def compose(
+    session: MiningSession,
+    ledger: Ledger,
+    *,
+    who: str,
+    mode: str,
+    num: int,
+    taken: Collection[str],
+    rng: np.random.Generator,
+) -> Sheet:
+    """A sheet of `num` photos, none of them among `taken`; fewer where the pool ends."""
+    tiles, note = COMPOSERS[mode](session, ledger, who, num, taken, rng)
+    return Sheet(who=who, mode=mode, tiles=tuple(tiles), note=note, sheet_id=uuid.uuid4().hex)
+
+
+def _mixed(
+    session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
+) -> tuple[list[Tile], str]:
+    if not has_example(ledger):
+        return _first(session, num, taken, rng)
+    strategy = blended(session.miner.method.ask)
+    audit = _open_audit(session, taken)[: int(num * AUDIT_SHARE)]
+    return [*_ranked(session, strategy, num - len(audit), {*taken, *(t.item for t in audit)}, rng), *audit], ""
+
+
+def _by(make: Callable[[MiningSession], Strategy], reason: str) -> Callable[..., tuple[list[Tile], str]]:
+    def composed(
+        session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
+    ) -> tuple[list[Tile], str]:
+        if not has_example(ledger):
+            return _first(session, num, taken, rng)
+        ask = make(session)
+
+        def named(candidates: Candidates, num: int, rng: np.random.Generator) -> Choice:
+            choice = ask(candidates, num, rng)
+            return Choice(choice.pool_ix, (reason,) * len(choice))
+
+        return _ranked(session, named, num, taken, rng), ""
+
+    return composed
+
+
+def _audit(
+    session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
+) -> tuple[list[Tile], str]:
+    tiles = _open_audit(session, taken)[:num]
+    return tiles, "" if tiles else "No audit has open questions; plan one beside the grid."
+
+
+def _second(
+    session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
+) -> tuple[list[Tile], str]:
+    catalogue = session.pool.catalogue
+    open_items = [
+        item
+        for item, said in ledger.said.items()
+        if who not in said and item not in ledger.audit and catalogue.ix_of(item) is not None
+    ]
+    chosen = [open_items[ix] for ix in sorted(rng.permutation(len(open_items))[:num].tolist())]
+    tiles = [Tile(item=item, reason="second look", model=session.model_name) for item in chosen]
+    return tiles, "" if tiles else "Nobody else has labelled a photo that you have not."
+
+
+Composer = Callable[..., tuple[list[Tile], str]]
+COMPOSERS: dict[str, Composer] = {
+    "mixed": _mixed,
+    "likely": _by(lambda session: session.miner.method.ask, "likely"),
+    "boundary": _by(lambda session: margin, "boundary"),
+    "explore": _by(lambda session: at_random, "explore"),
+    "audit": _audit,
+    "second": _second,
+}
+
+
+def has_example(ledger: Ledger) -> bool:
+    """Whether there is anything that photos can be ranked by."""
+    return bool(ledger.text) or "positive" in ledger.train.values()
+
+
+def _first(
+    session: MiningSession, num: int, taken: Collection[str], rng: np.random.Generator
+) -> tuple[list[Tile], str]:
+    is_open = _open(session, taken)
+    chosen = diverse(session.features, is_open, num, rng)
+    tiles = [Tile(item=session.pool.catalogue.item(ix), reason="explore") for ix in chosen.tolist()]
+    return tiles, "No example yet: photos that differ from each other. Mark one that shows it, or go on with Enter."
+
+
+def _ranked(
+    session: MiningSession, strategy: Strategy, num: int, taken: Iterable[str], rng: np.random.Generator
+) -> list[Tile]:
+    miner = session.miner
+    candidates = Candidates(
+        scores=miner.scores,
+        is_open=_open(session, taken),
+        labels=miner.labels,
+        features=miner.features,
+        has_model=miner.has_model,
+    )
+    catalogue, model = session.pool.catalogue, session.model_name
+    return [
+        Tile(
+            item=catalogue.item(stack.pool_ix),
+            reason=stack.reason,
+            score=score_of(miner.scores[stack.pool_ix]) if miner.has_model else None,
+            others=tuple(catalogue.item(ix) for ix in stack.others),
+            model=model,
+        )
+        for stack in stacked(strategy(candidates, num, rng), candidates)
+    ]
+
+
+def score_of(value: Any) -> float:
+    """A score as pages get it."""
+    return round(float(value), 3)
+
+
+def tiles_of(session: MiningSession, pool_ix: Sequence[int], reason: str) -> list[Tile]:
+    """Photos of the pool as tiles, each with its score where there is a model."""
+    has_model = session.has_example and session.miner.has_model
+    catalogue, model = session.pool.catalogue, session.model_name
+    return [
+        Tile(
+            item=catalogue.item(ix),
+            reason=reason,
+            score=score_of(session.scores[ix]) if has_model else None,
+            model=model,
+        )
+        for ix in pool_ix
+    ]
+
+
+def _open_audit(session: MiningSession, taken: Collection[str]) -> list[Tile]:
+    try:
+        questions = audit_questions(session, read_audit(session.pool, session.category))
+    except (UsageError, StorageError):  # none is planned
+        return []
+    return [Tile(item=q.item, reason="audit", purpose="audit", model=q.model) for q in questions if q.item not in taken]
+
+
+def _open(session: MiningSession, taken: Iterable[str]) -> Bool[np.ndarray, " pool"]:
+    is_open = session.is_open.copy()
+    is_open[session.pool.catalogue.ixs_of(taken)] = False
+    return is_open

@@ -1,0 +1,37 @@
+"""A pool of drawn photos, the room that it is labelled in, and its page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from mine.conftest import backbone, fill, photos, pool  # noqa: F401 - fixtures
+from narrowcast.mine.pool import Pool
+from narrowcast.models.callable_backbone import CallableBackbone
+from narrowcast.web.access import Access
+from narrowcast.web.label_app import label_app
+from narrowcast.web.label_room import LabelRoom
+
+from .clients import client
+
+
+@pytest.fixture
+def room(pool: Pool, backbone: CallableBackbone) -> Iterator[LabelRoom]:  # noqa: F811
+    opened = LabelRoom.open(pool.path, backbone=backbone)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(room: LabelRoom) -> Iterator[TestClient]:
+    with client(label_app(room, Access(), who="me")) as talking:
+        yield talking
+
+
+def reds(room: LabelRoom, num: int = 8) -> list[str]:
+    """The identities of red photos of the pool."""
+    catalogue = room.catalogue()
+    names = [f"{ix:03}.png" for ix in range(0, 16, 2)]
+    ixs = [ix for ix in range(len(catalogue)) if Path(catalogue.path(ix)).name in names]
+    return [catalogue.item(ix) for ix in ixs[:num]]
