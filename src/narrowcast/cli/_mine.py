@@ -1,8 +1,11 @@
 """What `narrowcast mine` does with pools, apart from parsing."""
 
 import json
+import os
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +13,49 @@ import typer
 
 from narrowcast.cli._interrupt import stop_on_signal
 from narrowcast.cli._progress import Progress
-from narrowcast.core.errors import SourceError, UsageError
+from narrowcast.core.errors import SourceError, UsageError, did_you_mean
 from narrowcast.core.runtime import pick_device
+from narrowcast.fleet.indexing import reading_on_ray
 from narrowcast.mine import indexing
 from narrowcast.mine.labels import LOG, LabelLog
 from narrowcast.mine.pool import POOL, Pool
 from narrowcast.models.backbones import DEFAULT_BACKBONE, load_backbone
 
+ENGINES = ("threads", "ray")
 MOST_REASONS = 20  # lines about photos that cannot be decoded
 
 
-def index(
-    folder: Path, photos: list[Path], backbone: str | None, *, num_workers: int, device: str, as_json: bool
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who reads and sees photos, as typed."""
+
+    engine: str
+    num_workers: int
+    address: str | None
+    device: str
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(
+                f"--engine {self.engine}: expected {' or '.join(ENGINES)}{did_you_mean(self.engine, ENGINES)}"
+            )
+        if self.num_workers < 0:
+            raise UsageError(f"--workers {self.num_workers}: must not be negative")
+        if self.address is not None and self.engine != "ray":
+            raise UsageError("--address has no effect without --engine ray")
+
+    @contextmanager
+    def opened(self, backbone: str) -> Iterator[indexing.Read | None]:
+        """What `index` takes as `read`, while the block runs; None: threads."""
+        if self.engine == "threads":
+            yield None
+            return
+        num = self.num_workers or max(2, os.cpu_count() or 1)
+        with reading_on_ray(backbone, num_workers=num, address=self.address, device=self.device) as read:
+            yield read
+
+
+def index(folder: Path, photos: list[Path], backbone: str | None, *, reader: Reader, as_json: bool) -> None:
     """Fill a pool and say what came of it."""
     is_there = (folder / POOL).exists()
     if not photos and not is_there:
@@ -33,10 +66,15 @@ def index(
     pool = Pool.create(folder)
     names = pool.versions()
     chosen = pool.store().note.backbone if names else ""
-    embed = load_backbone(backbone or chosen or DEFAULT_BACKBONE, device=pick_device(device))
+    spec = backbone or chosen or DEFAULT_BACKBONE
+    embed = load_backbone(spec, device=pick_device(reader.device))
     report = indexing.IndexReport(0, 0)
-    reports = indexing.index(pool, photos, embed, num_workers=num_workers)
-    with stop_on_signal("this batch") as stop, Progress("index") as progress, closing(reports):
+    with (
+        stop_on_signal("this batch") as stop,
+        Progress("index") as progress,
+        reader.opened(spec) as read,
+        closing(indexing.index(pool, photos, embed, num_workers=reader.num_workers, read=read)) as reports,
+    ):
         for report in reports:
             progress.show(report.done, report.total, _text(report), report.per_s)
             if stop.is_asked:

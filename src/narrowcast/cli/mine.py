@@ -29,7 +29,13 @@ def index(
         str | None,
         typer.Option(help="What sees the photos, see docs/backbones.md. [default: the pool's, or efficientnet-lite0]"),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Threads that decode; 0: one a core, at least two.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Threads that decode, or actors of Ray; 0: one a core, at least two.")
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="threads of this process, or ray: actors with a backbone each.")
+    ] = "threads",
+    address: Annotated[str | None, typer.Option(help="Of a Ray that runs; without it, one on this machine.")] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -39,7 +45,8 @@ def index(
     """
     from narrowcast.cli import _mine
 
-    _mine.index(pool, photos or [], backbone, num_workers=workers, device=device, as_json=json)
+    reader = _mine.Reader(engine=engine, num_workers=workers, address=address, device=device)
+    _mine.index(pool, photos or [], backbone, reader=reader, as_json=json)
 
 
 @app.command()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
+import torch
+
 from narrowcast.core.config import to_dict
 from narrowcast.core.errors import NarrowcastError
 from narrowcast.core.files import read_object
@@ -17,6 +19,7 @@ from narrowcast.fleet.cameras import CameraConfig, Fleet
 from narrowcast.fleet.state import CAMERAS, ENDED, CameraState, Status, Watch
 from narrowcast.fleet.zoo import Noticing, StudentZoo
 from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
+from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import StreamReport
@@ -115,11 +118,16 @@ class CameraRun:
                     config=wanted,
                     folder=folder,
                     device=device,
-                    scorer=SelectedTeacher(self._expert.teacher, class_map),
+                    scorer=SelectedTeacher(self._scorer(device), class_map),
                     should_stop=self._stopping.is_set,
                     may_ask=self._may_ask,
                 )
         self._keep(class_map)
+
+    def _scorer(self, device: torch.device) -> Teacher:
+        if not self.camera.score_with:
+            return self._expert.teacher
+        return load_teacher(self.camera.score_with, device=device, num_threads=self.fleet.config.num_threads)
 
     def _may_ask(self, frame: Frame) -> bool:
         return self.purse.take(float(frame.time_s))

@@ -30,7 +30,8 @@ class CameraConfig:
         accuracy: mean IoU that is enough.
         classes: as `stream run --classes`; empty: the fleet's.
         student: what it begins with where the zoo has nothing alike.
-        score_every: score every N-th frame with the teacher, outside the cost.
+        score_every: score every N-th frame, outside the cost.
+        score_with: another teacher to score with, such as a folder of labels; empty: the fleet's.
         max_frames: of the source; 0: all.
         place, time, person: keys of the zoo of students (section 6.1): which place, what time of day, whose camera.
     """
@@ -42,6 +43,7 @@ class CameraConfig:
     classes: str = ""
     student: str = "pretrained"
     score_every: int = 0
+    score_with: str = ""
     max_frames: int = 0
     place: str = ""
     time: str = ""
@@ -58,6 +60,8 @@ class CameraConfig:
             raise ConfigError(f"[camera.{self.name}] accuracy = {self.accuracy}: must be between 0 and 1")
         if self.score_every < 0 or self.max_frames < 0:
             raise ConfigError(f"[camera.{self.name}] score_every and max_frames must not be negative")
+        if self.score_with and not self.score_every:
+            raise ConfigError(f"[camera.{self.name}] score_with has no effect without score_every")
 
     @property
     def size_wh(self) -> tuple[int, int] | None:
@@ -142,6 +146,7 @@ class Fleet:
             distill=with_accuracy(replace(self.distill, seed=self.config.seed), camera.accuracy),
             size_wh=camera.size_wh,
             score_every=camera.score_every,
+            score_with=camera.score_with or None,
             outputs=self.config.outputs,
             checkpoint_every=self.config.checkpoint_every,
             seed=self.config.seed,

@@ -1,13 +1,13 @@
 """A connection to Ray: one that is there, or a small one of our own on this machine; and Ray as an extra."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from narrowcast.core.errors import DependencyError, UsageError
 
-LOOPBACK = "127.0.0.1"
 STORE_BYTES = 256 * 2**20  # of objects on their way: a 1280×720 frame has 2.8 MB; Ray's own default is 30% of memory
 
 
@@ -28,7 +28,8 @@ def load_ray() -> Any:
 def connected(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[Any]:
     """Ray while the block runs: the one that this process has already, else that at `address`, else a new one.
 
-    A new one listens on the loopback address only, has no dashboard, sends nothing to anybody, and ends with the block.
+    A new one has no dashboard, sends nothing to anybody, and ends with the block. Its processes listen on ports of this
+    machine, as Ray's do, but only to those who know a token that is drawn for it.
 
     Args:
         address: as `ray.init` takes it, such as `ray-head:6379` or `auto`.
@@ -38,6 +39,8 @@ def connected(address: str | None = None, *, num_cpus: int | None = None) -> Ite
         DependencyError: Ray is not installed.
         UsageError: there is no Ray at that address.
     """
+    if address is None and "RAY_AUTH_MODE" not in os.environ:  # before Ray is imported
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     ray = load_ray()
     if ray.is_initialized():
         yield ray
@@ -52,7 +55,6 @@ def connected(address: str | None = None, *, num_cpus: int | None = None) -> Ite
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 object_store_memory=STORE_BYTES,
-                _node_ip_address=LOOPBACK,
                 **quiet,
             )
     except (ConnectionError, ValueError) as error:

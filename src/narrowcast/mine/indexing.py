@@ -3,7 +3,7 @@
 import tarfile
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from narrowcast.core.errors import SourceError, UsageError
 from narrowcast.mine.decode import content_id, decode
@@ -39,11 +39,19 @@ class IndexReport:
 
 
 @dataclass(slots=True)
-class _Read:
-    """A photo that was read: its row, and its pixels as the backbone takes them where it could be decoded."""
+class Photo:
+    """A photo that was read: its row, and where it could be decoded pixels as the backbone takes them, or features."""
 
     row: dict[str, Any]
     prepared: UInt8[np.ndarray, "h w 3"] | None = field(default=None, repr=False)
+    features: Float32[np.ndarray, " dim"] | None = field(default=None, repr=False)
+
+    @property
+    def is_decoded(self) -> bool:
+        return self.prepared is not None or self.features is not None
+
+
+Read = Callable[[Iterable[Place]], Iterator[Photo]]  # photos in the order of their places
 
 
 def index(
@@ -53,6 +61,7 @@ def index(
     *,
     num_workers: int = 0,
     shard_size: int = SHARD_SIZE,
+    read: Read | None = None,
 ) -> Generator[IndexReport, None, None]:
     """Bring `pool` up to date with `sources` and `backbone`; yields a report a batch.
 
@@ -63,6 +72,7 @@ def index(
     Args:
         sources: as `find_places` takes them; none: only what the pool has.
         num_workers: threads that read and decode; 0 is as many as torch has, at least 2.
+        read: reads photos, and may already have their features; None: threads of this process.
 
     Raises:
         SourceError: a source cannot be read, or there is nothing to index at all.
@@ -71,6 +81,7 @@ def index(
     """
     with pool.locked(), ThreadPoolExecutor(num_workers or max(2, torch.get_num_threads())) as workers:
         store = open_version(pool, backbone)
+        photos = read or (lambda places: _read_all(places, backbone, workers))
         started, done = time.perf_counter(), 0
         behind = [shard for shard in range(pool.num_shards) if not store.has_shard(shard)]
         known = {row["path"]: (row["size_bytes"], row["mtime_ns"]) for row in pool.table.to_pylist()}
@@ -88,14 +99,14 @@ def index(
 
         for shard, places in zip(behind, behind_rows, strict=True):
             rows: list[np.ndarray] = []
-            for batch in _batches(_read_all(places, backbone, workers), BATCH_SIZE):
+            for batch in _batches(photos(places), BATCH_SIZE):
                 rows.append(_embed_all(batch, backbone))
                 done += len(batch)
                 yield report()
             store.write_shard(shard, np.concatenate(rows) if rows else np.zeros((0, backbone.dim), np.float32))
         shard = _Shard(pool, store, backbone, dict.fromkeys(pool.items(), True))
         try:
-            for batch in _batches(_read_all(new, backbone, workers), BATCH_SIZE):
+            for batch in _batches(photos(new), BATCH_SIZE):
                 for status, number in shard.add(batch).items():
                     counts[status] += number
                 done += len(batch)
@@ -164,21 +175,21 @@ class _Shard:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, batch: list[_Read]) -> dict[str, int]:
+    def add(self, batch: list[Photo]) -> dict[str, int]:
         """Take a batch in; how many of each status it had."""
         counts = {"ok": 0, "duplicate": 0, "undecodable": 0}
-        fresh: list[UInt8[np.ndarray, "h w 3"]] = []
+        fresh: list[Photo] = []
         for read in batch:
             row = read.row
             if row["item"] and row["item"] in self._items:
                 row |= {"status": "duplicate", "reason": "the same bytes as another photo"}
-            elif read.prepared is not None:
+            elif read.is_decoded:
                 self._items[row["item"]] = True
-                fresh.append(read.prepared)
+                fresh.append(read)
             counts[row["status"]] += 1
             self._rows.append(row)
         if fresh:
-            self._features.append(self._backbone(fresh))
+            self._features.append(_embed_all(fresh, self._backbone))
         return counts
 
     def write(self) -> None:
@@ -192,12 +203,12 @@ class _Shard:
         self._rows, self._features = [], []
 
 
-def _read_all(places: Iterable[Place], backbone: Backbone, workers: ThreadPoolExecutor) -> Iterator[_Read]:
+def _read_all(places: Iterable[Place], backbone: Backbone, workers: ThreadPoolExecutor) -> Iterator[Photo]:
     """Photos in order, decoded ahead by `workers`."""
-    waiting: deque[Future[_Read]] = deque()
+    waiting: deque[Future[Photo]] = deque()
     try:
         for place in places:
-            waiting.append(workers.submit(_read, place, backbone))
+            waiting.append(workers.submit(read_photo, place, backbone))
             if len(waiting) >= AHEAD:
                 yield waiting.popleft().result()
         while waiting:
@@ -207,7 +218,8 @@ def _read_all(places: Iterable[Place], backbone: Backbone, workers: ThreadPoolEx
             future.cancel()
 
 
-def _read(place: Place, backbone: Backbone) -> _Read:
+def read_photo(place: Place, backbone: Backbone) -> Photo:
+    """Read and decode one photo; what cannot be decoded has its reason in the row."""
     row: dict[str, Any] = {
         "path": place.path,
         "item": "",
@@ -224,14 +236,17 @@ def _read(place: Place, backbone: Backbone) -> _Read:
         row["item"] = content_id(content) if content else ""
         photo = decode(content, least_hw=backbone.size_hw)
     except (SourceError, OSError, tarfile.TarError, KeyError) as error:
-        return _Read(row | {"reason": getattr(error, "strerror", None) or str(error)})
+        return Photo(row | {"reason": getattr(error, "strerror", None) or str(error)})
     row |= {"status": "ok", "width": photo.size_wh[0], "height": photo.size_wh[1]}
-    return _Read(row, backbone.prepare(photo.image_rgb))
+    return Photo(row, backbone.prepare(photo.image_rgb))
 
 
-def _embed_all(batch: list[_Read], backbone: Backbone) -> Float[np.ndarray, "n dim"]:
+def _embed_all(batch: list[Photo], backbone: Backbone) -> Float[np.ndarray, "n dim"]:
     """Features of every photo of the batch; of one that cannot be decoded any more, zeros."""
     features = np.zeros((len(batch), backbone.dim), np.float32)
+    for ix, read in enumerate(batch):
+        if read.features is not None:
+            features[ix] = read.features
     there = [ix for ix, read in enumerate(batch) if read.prepared is not None]
     if there:
         features[there] = backbone([read.prepared for read in batch if read.prepared is not None])
@@ -243,8 +258,8 @@ def _usable_rows(pool: Pool, shard: int) -> list[Place]:
     return [Place(r["path"], r["size_bytes"], r["mtime_ns"], r["offset"]) for r in rows if r["status"] == "ok"]
 
 
-def _batches(values: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
-    batch: list[_Read] = []
+def _batches(values: Iterable[Photo], size: int) -> Iterator[list[Photo]]:
+    batch: list[Photo] = []
     for value in values:
         batch.append(value)
         if len(batch) == size:
