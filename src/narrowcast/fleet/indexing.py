@@ -77,6 +77,7 @@ def reading_on_ray(
                 num_gpus=num_gpus or None,
             )
             for batch in seen.iter_batches(batch_size=None, batch_format="numpy"):
+                assert isinstance(batch, dict)  # as `batch_format` asks
                 yield from _photos(batch)
 
         yield read
