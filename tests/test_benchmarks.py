@@ -197,3 +197,21 @@ def test_hydra_choices_trains_every_kind_of_method(bench: Bench, photos: str, tm
     assert rows["cluster/0"]["macs_executed"] == pytest.approx(rows["static/0"]["macs_executed"], rel=0.01)
     gate_macs = 96 * 20
     assert rows["upcycled-n2-k1/0"]["macs_executed"] == rows["tail/0"]["macs_executed"] + gate_macs
+
+
+@pytest.mark.slow
+def test_runs_survive_kills(bench: Bench) -> None:
+    result = bench("kills")
+    assert result["live"]["is_whole"]
+    assert result["one frame after another"]["is_whole"]
+
+
+@pytest.mark.slow
+def test_a_camera_that_goes_away_is_seen_again(bench: Bench, clip: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    for ix in range(20):
+        write_label_png(labels / f"{ix:08}.png", np.full((64, 96), ix % 2, np.uint8))
+    (labels / "classes.txt").write_text("background\nperson\ncar\nbus\n")
+    result = bench("reconnect", "--source", str(clip), "--labels", str(labels), "--size", "96x64", "--delay", "0.05")
+    assert result["cuts"] >= 1
+    assert result["slowest_recovery_s"] < 4  # the machine may be busy

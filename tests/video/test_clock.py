@@ -37,6 +37,15 @@ def test_a_jump_forwards_is_true_time(clock: Clock) -> None:
     assert times_of(clock, 0, 3600) == [0, 3600]
 
 
+def test_a_jump_forwards_that_nobody_waited_for_is_a_clock_that_was_set(clock: Clock) -> None:
+    assert clock.time_of(Fraction(0), waited_s=0.0) == 0
+    assert clock.time_of(Fraction(3600), waited_s=0.5) == Fraction(1, 2)
+    assert clock.has_jumped
+    assert clock.time_of(Fraction(3601), waited_s=1.0) == Fraction(3, 2)
+    assert not clock.has_jumped
+    assert clock.time_of(Fraction(3661), waited_s=60.0) == Fraction(123, 2)  # somebody did
+
+
 def test_restart_goes_on_after_the_gap(clock: Clock) -> None:
     times_of(clock, 5, 6)
     clock.restart(gap_s=Fraction(10))

@@ -1,6 +1,7 @@
 import gc
 import re
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from av.container import InputContainer
 from narrowcast.core.errors import SourceError
 from narrowcast.video.container import open_container
 from narrowcast.video.decode import VideoReader, oriented
+from narrowcast.video.patience import SHORT
 from narrowcast.video.source import open_source
 
 from .conftest import Film, audio, cut, encode, index_of
@@ -162,7 +164,7 @@ def test_opening_fails_without_leaving_the_file_open(film: Film, tmp_path: Path)
         list(container.demux())  # PyAV's way of saying that a container is closed
 
 
-def camera(*connections: Path | None) -> VideoReader:
+def camera(*connections: Path | None, first_s: float = 0.001) -> VideoReader:
     """A camera that sends one film after another; None is a connection refused, and so is any after the last."""
     waiting = list(connections)
 
@@ -172,7 +174,7 @@ def camera(*connections: Path | None) -> VideoReader:
             raise SourceError("camera: cannot be opened: Connection refused")
         return open_container(str(path))
 
-    return VideoReader(opener, name="camera", is_endless=True, wait_s=0.001)
+    return VideoReader(opener, name="camera", is_endless=True, patience=replace(SHORT, first_s=first_s))
 
 
 def test_a_lost_camera_is_connected_again(tmp_path: Path, caplog) -> None:
@@ -181,6 +183,7 @@ def test_a_lost_camera_is_connected_again(tmp_path: Path, caplog) -> None:
     reader = camera(first, None, None, second).open()
     pictures = list(reader.pictures())
     assert [index_of(picture.load()) for picture in pictures] == [0, 1, 2, 3, 0, 1, 2]
+    assert [picture.is_after_gap for picture in pictures] == [False] * 4 + [True] + [False] * 2
     times = [picture.time_s for picture in pictures]
     assert times == sorted(set(times))
     assert reader.is_live
@@ -191,8 +194,7 @@ def test_a_lost_camera_is_connected_again(tmp_path: Path, caplog) -> None:
 
 
 def test_closing_ends_the_wait_for_a_camera(tmp_path: Path) -> None:
-    reader = camera(encode(tmp_path / "1.mkv", num_frames=2)).open()
-    reader._wait_s = 60
+    reader = camera(encode(tmp_path / "1.mkv", num_frames=2), first_s=60).open()
     pictures = reader.pictures()
     next(pictures), next(pictures)
     reader._closing.set()

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from narrowcast.core.errors import SourceError, UsageError
-from narrowcast.video import container
+from narrowcast.video.patience import LIVE, Patience
 from narrowcast.video.source import open_source
 
 from .conftest import Film, index_of
@@ -77,15 +78,25 @@ def test_a_stream_without_an_end_is_live_and_counts_on_from_the_start_index(film
         open_source(f"{address}/live/camera.mjpeg", loops=2)
 
 
+def test_a_live_stream_that_ends_was_cut_and_is_asked_for_again(film: Film, address: str) -> None:
+    film("camera.mjpeg", codec="mjpeg", pix_fmt="yuvj420p", num_frames=6)
+    patience = replace(LIVE, first_s=0.001)
+    with open_source(f"{address}/live/camera.mjpeg", max_frames=14, patience=patience) as source:
+        frames = list(source)
+    assert [frame.index for frame in frames] == list(range(14))
+    assert [frame.index for frame in frames if frame.is_after_gap] == [6, 12]
+    times_s = [frame.time_s for frame in frames]
+    assert times_s == sorted(set(times_s))
+
+
 def test_an_address_without_a_file_is_one_line(address: str) -> None:
     with pytest.raises(SourceError, match=r"no\.mp4: cannot be opened: .*404"):
         open_source(f"{address}/no.mp4")
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
-def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    monkeypatch.setattr(container, "TIMEOUT_S", 0.2)
+def test_a_server_that_never_answers_is_given_up(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a"
         with pytest.raises(SourceError, match=r"no answer within 0\.2 s"):
-            open_source(address)
+            open_source(address, patience=Patience(timeout_s=0.2))

@@ -25,6 +25,7 @@ from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.methods import overlaid
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
+from narrowcast.video.patience import LIVE, SHORT
 from narrowcast.video.source import FrameSource, open_source
 
 SECTIONS = ("schedule", "learner", "distill", "teacher", "run", "live")
@@ -87,7 +88,12 @@ def run(request: RunRequest, *, as_json: bool) -> None:
     seed_everything(request.seed)
     student = student_called(request.student, class_map)
     start = next_frame(request.out) if request.resume else 0
-    with open_source(request.source, start_index=start, max_frames=_remaining(request.max_frames, start)) as source:
+    with open_source(
+        request.source,
+        start_index=start,
+        max_frames=_remaining(request.max_frames, start),
+        patience=SHORT if config.live is None else LIVE,
+    ) as source:
         config = replace(config, live=live_config(config.live, request, is_live_source=source.is_live))
         run_json = {"config": to_dict(config), "classes": list(teacher.classes), "environment": describe(device)}
         with (

@@ -1,6 +1,7 @@
 """`events.jsonl` of a live run: what happened to the stream, a line each."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, final
 
@@ -19,7 +20,8 @@ class EventLog:
 
     def add(self, frame: Frame, event: str, **details: Any) -> dict[str, Any]:
         """Write what happened at `frame`; the line."""
-        line = {"frame": frame.index, "time_s": round(float(frame.time_s), 6), "event": event} | details
+        line = {"frame": frame.index, "time_s": round(float(frame.time_s), 6), "unix_s": round(time.time(), 3)}
+        line |= {"event": event} | details
         try:
             with self.path.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -17,14 +17,14 @@ from av.video.stream import VideoStream
 
 from narrowcast.core.errors import SourceError
 
+PROBE_S = 5.0  # libav's own: of a stream, to see what is in it
 TIMEOUT_S = 10.0  # ours: for an answer, and again for each read
 MAX_FPS = 1000  # ours: a rate above is a time base that a file without a rate let through
-_TIMEOUT_US = str(int(TIMEOUT_S * 1e6))
-_NETWORK_OPTIONS = {
-    "rtsp": {"rtsp_transport": "tcp", "timeout": _TIMEOUT_US},  # over UDP a lost packet smears the picture
-    "rtsps": {"rtsp_transport": "tcp", "timeout": _TIMEOUT_US},
-    "http": {"timeout": _TIMEOUT_US},
-    "https": {"timeout": _TIMEOUT_US},
+_NETWORK_OPTIONS: dict[str, dict[str, str]] = {
+    "rtsp": {"rtsp_transport": "tcp"},  # over UDP a lost packet smears the picture
+    "rtsps": {"rtsp_transport": "tcp"},
+    "http": {},
+    "https": {},
 }
 NETWORK_SCHEMES = tuple(_NETWORK_OPTIONS)
 _TEXT_FORMATS = {"tty"}  # libav would draw a text file as a video of letters
@@ -49,7 +49,7 @@ def without_password(spec: str) -> str:
     return re.sub(r"://[^/@]*@", "://", spec)
 
 
-def open_container(spec: str) -> InputContainer:
+def open_container(spec: str, *, timeout_s: float = TIMEOUT_S, probe_s: float = PROBE_S) -> InputContainer:
     """The opened container of a file or address.
 
     Raises:
@@ -62,11 +62,13 @@ def open_container(spec: str) -> InputContainer:
     try:
         if not scheme:
             return av.open(spec)
-        return av.open(spec, options=_NETWORK_OPTIONS[scheme], timeout=TIMEOUT_S)
+        limits = {"timeout": timeout_s, "analyzeduration": probe_s}
+        options = _NETWORK_OPTIONS[scheme] | {name: str(int(limit_s * 1e6)) for name, limit_s in limits.items()}
+        return av.open(spec, options=options, timeout=timeout_s)
     except (FFmpegError, OSError) as error:
         # An interrupted wait is reported as whatever was being done; the clock knows better.
-        is_late = scheme != "" and time.monotonic() - began_s >= TIMEOUT_S
-        why = f"no answer within {TIMEOUT_S:g} s" if is_late else _why(error, is_file=not scheme)
+        is_late = scheme != "" and time.monotonic() - began_s >= timeout_s
+        why = f"no answer within {timeout_s:g} s" if is_late else _why(error, is_file=not scheme)
         raise SourceError(f"{name}: {why}") from error
 
 

@@ -21,14 +21,13 @@ from narrowcast.core.errors import SourceError
 from narrowcast.video.clock import DEFAULT_FPS, Clock
 from narrowcast.video.container import frame_rate, open_container, scheme_of, video_stream, without_password
 from narrowcast.video.passage import Passage
+from narrowcast.video.patience import SHORT, Patience
 from narrowcast.video.reader import Picture
 
 log = logging.getLogger(__name__)
 
-MAX_RECONNECTS = 6  # ours: in a row, with waits of 1, 2, 4, ... seconds: about a minute without the camera
 
-
-def open_video(spec: str) -> "VideoReader":
+def open_video(spec: str, *, patience: Patience = SHORT) -> "VideoReader":
     """A reader of a video file, http(s) or rtsp address, its first picture decoded.
 
     Raises:
@@ -36,7 +35,10 @@ def open_video(spec: str) -> "VideoReader":
     """
     scheme = scheme_of(spec)
     reader = VideoReader(
-        lambda: open_container(spec), name=without_password(spec), is_endless=scheme in ("rtsp", "rtsps")
+        lambda: open_container(spec, timeout_s=patience.timeout_s, probe_s=patience.probe_s),
+        name=without_password(spec),
+        is_endless=scheme in ("rtsp", "rtsps"),
+        patience=patience,
     )
     return reader.open()
 
@@ -48,11 +50,16 @@ class VideoReader:
     Args:
         opener: opens the container; called again for another pass, and after a lost connection.
         is_endless: a camera, which does not end: an end is a lost connection, and is mended by connecting again.
-        wait_s: before the first attempt to connect again; doubled after each that fails.
+        patience: how a lost connection is mended.
     """
 
     def __init__(
-        self, opener: Callable[[], InputContainer], *, name: str, is_endless: bool = False, wait_s: float = 1.0
+        self,
+        opener: Callable[[], InputContainer],
+        *,
+        name: str,
+        is_endless: bool = False,
+        patience: Patience = SHORT,
     ) -> None:
         self.name = name
         self.fps: Fraction | None = None
@@ -61,12 +68,13 @@ class VideoReader:
         self.is_live = is_endless
         self.truncated: str | None = None
         self.reconnects = 0
-        self._opener, self._is_endless, self._wait_s = opener, is_endless, wait_s
+        self._opener, self._is_endless, self._patience = opener, is_endless, patience
         self._container: InputContainer | None = None
         self._passage: Passage | None = None
         self._damaged_before = 0
         self._begun: Iterator[Picture] | None = None
-        self._failures = 0  # to connect again, since the last frame
+        self._waits_s, self._attempts = patience.waits_s(), 0  # since the last frame
+        self._is_after_gap = False  # the next picture is
         self._last_seen_s = time.monotonic()
         self._closing = threading.Event()
         self._to_rgb = VideoReformatter()
@@ -113,6 +121,7 @@ class VideoReader:
         self.num_frames = _count(container, stream, self.fps)
         is_address = scheme_of(container.name) != ""
         self.is_live = self._is_endless or (is_address and container.duration is None)
+        self._is_endless = self._is_endless or (self.is_live and self._patience.expects_no_end)
         rest = self._pass(container)
         first = next(rest, None)
         if first is None:
@@ -140,9 +149,13 @@ class VideoReader:
         self._passage = passage = Passage(container, name=self.name)
         try:
             for frame in passage.frames():
-                self._failures, self._last_seen_s = 0, time.monotonic()
+                now_s = time.monotonic()
+                waited_s, self._last_seen_s = now_s - self._last_seen_s, now_s
+                self._waits_s, self._attempts = self._patience.waits_s(), 0
                 stamp_s = None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
-                yield Picture(clock.time_of(stamp_s), lambda frame=frame: self._rgb(frame))
+                time_s = clock.time_of(stamp_s, waited_s=waited_s if self.is_live else None)
+                is_after_gap, self._is_after_gap = self._is_after_gap or clock.has_jumped, False
+                yield Picture(time_s, lambda frame=frame: self._rgb(frame), is_after_gap)
             return passage.what_is_missing()
         finally:
             container.close()
@@ -154,6 +167,7 @@ class VideoReader:
         container = self._reconnected() if self.is_live else None
         if container is not None:
             clock.restart(gap_s=Fraction(time.monotonic() - self._last_seen_s).limit_denominator(1000))
+            self._is_after_gap = True
         elif not self._closing.is_set():
             self.truncated = lost or "the camera stopped sending"
             log.warning("%s: %s; the frames before that are used", self.name, self.truncated)
@@ -161,16 +175,16 @@ class VideoReader:
 
     def _reconnected(self) -> InputContainer | None:
         """A new connection, or None after too many attempts or when this reader is being closed."""
-        while self._failures < MAX_RECONNECTS:
-            wait_s = self._wait_s * 2**self._failures
-            self._failures += 1
-            log.warning("%s: connection lost; connecting again in %g s", self.name, wait_s)
+        for wait_s in self._waits_s:
+            self._attempts += 1
+            level = logging.WARNING if self._attempts & (self._attempts - 1) == 0 else logging.DEBUG  # 1, 2, 4, 8, ...
+            log.log(level, "%s: connection lost; connecting again in %g s", self.name, wait_s)
             if self._closing.wait(wait_s):
                 return None
             try:
                 container = self._connected()
             except SourceError as error:
-                log.warning("%s", error)
+                log.log(level, "%s", error)
                 continue
             self.reconnects += 1
             return container

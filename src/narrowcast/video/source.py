@@ -13,6 +13,7 @@ from narrowcast.video.clock import DEFAULT_FPS
 from narrowcast.video.container import NETWORK_SCHEMES, scheme_of
 from narrowcast.video.decode import open_video
 from narrowcast.video.images import SUFFIXES, ImageReader, list_folder, list_glob
+from narrowcast.video.patience import SHORT, Patience
 from narrowcast.video.reader import Picture, Reader
 from narrowcast.video.webcam import camera_number, open_webcam
 
@@ -24,6 +25,7 @@ def open_source(
     max_frames: int | None = None,
     loops: int = 1,
     fps: Fraction | None = None,
+    patience: Patience = SHORT,
 ) -> "FrameSource":
     """The frames of `spec`, one after another, with their true times.
 
@@ -35,6 +37,7 @@ def open_source(
         max_frames: give this many frames and stop; None for all.
         loops: play a file or folder this many times; index and time go on from one pass to the next.
         fps: frames a second of images, which have no times of their own; 25 unless given.
+        patience: how a camera that has gone is waited for.
 
     Raises:
         SourceError: the source is missing, empty, unreachable, or nothing in it can be decoded.
@@ -55,14 +58,14 @@ def open_source(
         raise UsageError(f"loops is {loops}; give 1 or more")
     if fps is not None and fps <= 0:
         raise UsageError(f"fps is {fps}; give more than 0")
-    reader = _open_reader(str(spec), fps=fps)
+    reader = _open_reader(str(spec), fps=fps, patience=patience)
     if loops > 1 and reader.is_live:
         reader.close()
         raise UsageError(f"{reader.name}: loops has no effect on a live source; remove it")
     return FrameSource(reader, start_index=start_index, max_frames=max_frames, loops=loops)
 
 
-def _open_reader(spec: str, *, fps: Fraction | None) -> Reader:
+def _open_reader(spec: str, *, fps: Fraction | None, patience: Patience) -> Reader:
     images = _images_of(spec)
     if images is not None:
         return ImageReader(images, name=spec, fps=fps or DEFAULT_FPS)
@@ -70,11 +73,11 @@ def _open_reader(spec: str, *, fps: Fraction | None) -> Reader:
         raise UsageError(f"{spec}: fps has no effect on a source with times of its own; remove it")
     number = camera_number(spec)
     if number is not None:
-        return open_webcam(number)
+        return open_webcam(number, patience=patience)
     scheme = scheme_of(spec)
     if scheme and scheme not in NETWORK_SCHEMES:
         raise SourceError(f"{spec}: {scheme}:// is not known; use one of {', '.join(NETWORK_SCHEMES)}")
-    return open_video(spec)
+    return open_video(spec, patience=patience)
 
 
 def _images_of(spec: str) -> list[Path] | None:
