@@ -193,3 +193,15 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_numbers_that_json_does_not_know_are_refused(path: Path) -> None:
     with RunFolder.open(path, ASKED, resume=False) as folder, pytest.raises(ValueError):
         folder.append({"accuracy": float("nan")})
+
+
+def test_what_a_kill_left_half_written_is_swept_away(path: Path) -> None:
+    """A run that was killed fifty times had kept fifty halves of checkpoints."""
+    leftovers = [path / ".checkpoint.safetensors.12.tmp", path / "parts" / ".part-1.mp4.9.tmp"]
+    with RunFolder.open(path, ASKED, resume=False) as folder:
+        folder.append({"frame": 0})
+    (path / "parts").mkdir()
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    with RunFolder.open(path, ASKED, resume=True):
+        assert not any(leftover.exists() for leftover in leftovers)

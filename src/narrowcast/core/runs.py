@@ -40,6 +40,7 @@ class RunFolder:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
         try:
             folder._sign(run, resume=resume)
+            folder._sweep()
         except BaseException:
             folder.close()
             raise
@@ -116,6 +117,11 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
         write_json(self.path / SUMMARY, summary)
+
+    def _sweep(self) -> None:
+        """Remove what a kill left half written; checkpoints are large, and nobody would ever ask for these again."""
+        for leftover in self.path.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
