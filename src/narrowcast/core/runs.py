@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Any, final
 from narrowcast.core.config import difference
 from narrowcast.core.errors import StorageError, UsageError
 from narrowcast.core.files import write_json
+from narrowcast.core.lines import drop_lines
 
 RUN, REPORTS, SUMMARY, LOCK = "run.json", "reports.jsonl", "summary.json", ".lock"
 
@@ -23,6 +25,7 @@ class RunFolder:
         self.path = path
         self._lock: int | None = None
         self._reports: int | None = None
+        self._writing = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, run: Mapping[str, Any], *, resume: bool) -> "RunFolder":
@@ -65,18 +68,29 @@ class RunFolder:
         """Add one line to `reports.jsonl`."""
         line = json.dumps(report, allow_nan=False, separators=(",", ":")) + "\n"
         try:
-            if self._reports is None:
-                self._reports = os.open(self.path / REPORTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            rest = line.encode()
-            while rest:  # a disk that is nearly full takes a part first and refuses then
-                rest = rest[os.write(self._reports, rest) :]
+            with self._writing:
+                if self._reports is None:
+                    self._reports = os.open(self.path / REPORTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                rest = line.encode()
+                while rest:  # a disk that is nearly full takes a part first and refuses then
+                    rest = rest[os.write(self._reports, rest) :]
         except OSError as error:
             raise StorageError(f"{self.path / REPORTS}: cannot be written: {error.strerror}") from error
 
     def flush(self) -> None:
         """Bring the reports to the disk itself."""
+        with self._writing:
+            if self._reports is not None:
+                os.fsync(self._reports)
+
+    def drop_reports(self, *, before_frame: int) -> None:
+        """Drop the reports of frames before `before_frame`: they are too old. Another thread may append meanwhile."""
+        drop_lines(self.path / REPORTS, before_frame=before_frame, lock=self._writing, reopen=self._close_reports)
+
+    def _close_reports(self) -> None:
         if self._reports is not None:
-            os.fsync(self._reports)
+            os.close(self._reports)
+            self._reports = None
 
     def reports(self) -> Iterator[dict[str, Any]]:
         """The lines of `reports.jsonl`; a last line that was cut off is left out."""

@@ -21,6 +21,7 @@ from narrowcast.stream.live import LiveDistiller, LiveStep, shares_of
 from narrowcast.stream.live_summary import LiveTotals, summarise_live
 from narrowcast.stream.outputs import Outputs, make_outputs
 from narrowcast.stream.report import write_report
+from narrowcast.stream.retention import Retention
 from narrowcast.stream.run import CHECKPOINT, DEFAULT_FPS, STUDENT, RunConfig
 from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs
@@ -59,6 +60,7 @@ def run_live(
     run = _LiveRun(distiller, folder, config, scorer)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
+    retention = Retention(folder, outputs, 60 * config.live.keep_min)
     stopping = threading.Event()
     frames = paced(source, stopping=stopping) if config.live.is_paced else source
     with (
@@ -77,7 +79,7 @@ def run_live(
                 yield run.step(live, arrival, outputs)
                 run.totals.swaps, run.totals.dropped_frames = live.num_swaps, run.dropped_before + arrivals.num_dropped
                 if run.totals.frames % config.checkpoint_every == 0:
-                    trainer.do(run.saving(outputs.cut()))
+                    trainer.do(run.saving(outputs.cut(), retention))
                 if should_stop():
                     break
             trainer.wait()
@@ -117,6 +119,7 @@ class _LiveRun:
         self.events = EventLog(folder.path)
         self.next_frame = self.dropped_before = 0
         self._last_arrived_s: float | None = None
+        self._last_time_s = 0.0
         self._total_s, self._began_s = 0.0, time.perf_counter()
 
     def step(self, live: LiveDistiller, arrival: Arrival, outputs: Outputs) -> StreamReport:
@@ -127,7 +130,7 @@ class _LiveRun:
         if report.live.is_after_gap:
             self.totals.gaps += 1
             self._tell_of_gap(arrival)
-        self._last_arrived_s = arrival.arrived_s
+        self._last_arrived_s, self._last_time_s = arrival.arrived_s, report.time_s
         line = report.to_json() | self._score(arrival, step)
         outputs.write(frame, report)
         if step.taught is not None:
@@ -154,13 +157,14 @@ class _LiveRun:
         labels = score_labels(report, self.scorer(frame.image_rgb, frame_index=frame.index).labels)
         return {"miou": round(self.scores.add(report, labels), 6)}
 
-    def saving(self, make_safe: Callable[[], None]) -> Callable[[], None]:
-        """A job for the thread beside the stream: the checkpoint of this moment."""
-        meta = self._meta()
+    def saving(self, make_safe: Callable[[], None], retention: Retention) -> Callable[[], None]:
+        """A job for the thread beside the stream: the checkpoint of this moment, and room for what comes."""
+        meta, now_s = self._meta(), self._last_time_s
 
         def save() -> None:
             make_safe()
             self._save(meta)
+            retention.apply(now_s)
 
         return save
 

@@ -1,7 +1,9 @@
 """What a run writes frame by frame beside its reports: the labelled video, label files, sample pictures."""
 
+import itertools
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +17,7 @@ from jaxtyping import UInt8
 from narrowcast.core.errors import StorageError, UsageError, did_you_mean
 from narrowcast.core.files import write_bytes
 from narrowcast.core.frames import Frame
+from narrowcast.core.lines import drop_lines
 from narrowcast.stream.distill import StreamReport
 from narrowcast.video.labels import encode_rle, write_label_png
 from narrowcast.video.overlay import draw_caption, draw_legend, overlay, side_by_side
@@ -38,6 +41,10 @@ class Output(Protocol):
 
     def checkpoint(self) -> None:
         """Make what was written until now safe."""
+        ...
+
+    def drop(self, before_frame: int) -> None:
+        """Remove what is older, to make room; another thread may write meanwhile."""
         ...
 
     def rewind(self, next_frame: int) -> None:
@@ -82,6 +89,12 @@ class LabelledVideo:
         """End the part; what is returned waits until it is whole, and may be called in another thread."""
         writer, self._writer = self._writer, None
         return (lambda: None) if writer is None else writer.close
+
+    def drop(self, before_frame: int) -> None:
+        parts = self._parts()
+        for part, following in itertools.pairwise(parts):
+            if _first_frame(following) <= before_frame:
+                part.unlink()
 
     def rewind(self, next_frame: int) -> None:
         for leftover in self.folder.glob(".part-*.tmp"):  # what a kill cut off
@@ -143,6 +156,11 @@ class LabelPngs:
 
     def checkpoint(self) -> None: ...
 
+    def drop(self, before_frame: int) -> None:
+        for path in self.folder.glob("*.png"):
+            if int(path.stem) < before_frame:
+                path.unlink()
+
     def rewind(self, next_frame: int) -> None: ...  # they are written again under the same names
 
     def finish(self) -> None: ...
@@ -156,6 +174,7 @@ class RunLengths:
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.path, self.classes = folder / "labels.jsonl", list(classes)
+        self._writing = threading.Lock()
 
     def write(self, frame: Frame, report: StreamReport) -> None:
         record = {
@@ -164,7 +183,7 @@ class RunLengths:
             **encode_rle(at_frame_size(frame, report.labels)),
         }
         try:
-            with self.path.open("a", encoding="utf-8") as lines:
+            with self._writing, self.path.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(record, separators=(",", ":")) + "\n")
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from error
@@ -172,6 +191,9 @@ class RunLengths:
     def taught(self, frame: Frame, report: StreamReport) -> None: ...
 
     def checkpoint(self) -> None: ...
+
+    def drop(self, before_frame: int) -> None:
+        drop_lines(self.path, before_frame=before_frame, lock=self._writing)
 
     def rewind(self, next_frame: int) -> None:
         if not self.path.exists():
@@ -244,6 +266,8 @@ class SamplePictures:
 
     def checkpoint(self) -> None: ...
 
+    def drop(self, before_frame: int) -> None: ...  # there are a few, from the whole run
+
     def rewind(self, next_frame: int) -> None:
         """What is on disk counts as evenly spaced; the distance begins anew."""
         for path in self.folder.glob("frame-*.jpg"):
@@ -294,6 +318,10 @@ class Outputs:
     def checkpoint(self) -> None:
         for output in self._outputs:
             output.checkpoint()
+
+    def drop(self, *, before_frame: int) -> None:
+        for output in self._outputs:
+            output.drop(before_frame)
 
     def cut(self) -> Callable[[], None]:
         """As `checkpoint`, but what takes time is left to the function returned, which another thread may call."""
