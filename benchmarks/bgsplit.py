@@ -8,6 +8,7 @@ goes on from --work; results are written after each draw, with how many there ar
 import statistics
 import tarfile
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ import record
 import torch
 
 from narrowcast.bgsplit.adapt import adapt
-from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, keep_features, own_classes
+from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, keep_features
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, compare, paired
 from narrowcast.bgsplit.method import find_method
 from narrowcast.bgsplit.prepare import Workbench, drained, prepare
 from narrowcast.cli._bgsplit import open_table
 from narrowcast.cli._bgsplit_train import TRAINING
 from narrowcast.core.config import to_dict
-from narrowcast.data.background import BackgroundConfig, BackgroundSplit, draw_split
+from narrowcast.data.background import BackgroundConfig, BackgroundSplit
 from narrowcast.data.image_table import ImageTable
 from narrowcast.models.backbones import load_backbone
 
@@ -32,7 +33,7 @@ SETS = {"tiny-imagenet": 128, "caltech101": 160}  # the size at which the teache
 METHODS_RUN = (
     "ft-raw,ft,focal,ldam,lws,logit-adjusted,probe,auxiliary,clamp,bgsplit,bgsplit-logit-adjusted,bgsplit-probe"
 )
-ADAPTED_RUN = "probe,ft,logit-adjusted,bgsplit,bgsplit-logit-adjusted"
+ADAPTED_RUN = "probe,clamp-heads,logit-adjusted-heads,ft,logit-adjusted,bgsplit,bgsplit-logit-adjusted"
 REFERENCES = ("probe", "logit-adjusted", "ft")
 EPOCHS = EpochsConfig(epochs=3.0, warmup_epochs=0.5)
 ADAPT_EPOCHS = EpochsConfig(epochs=12.0, warmup_epochs=0.5)
@@ -41,17 +42,10 @@ NUM_CATEGORIES = 5
 
 def main() -> int:
     parser = record.parser(__doc__, threads=1)
-    parser.add_argument("--data", choices=SETS, default="tiny-imagenet")
-    parser.add_argument("--folder", type=Path, help="the data set unpacked (default: its tar, unpacked in --work)")
-    parser.add_argument("--work", type=Path, default=Path("bgsplit-work"), help="caches and runs; it goes on from here")
-    parser.add_argument("--size", type=int, default=64)
+    add_options(parser)
     parser.add_argument("--backgrounds", default="0.995,0.98,0.999")
-    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--methods", default=METHODS_RUN)
     parser.add_argument("--adapted", default=ADAPTED_RUN, help="methods that begin at the adapted trunk")
-    parser.add_argument(
-        "--without-own", action="store_true", help="the control: no pseudo-labels of foreground classes"
-    )
     arguments = parser.parse_args()
     device = record.prepare(arguments)
     table = open_table(unpacked(arguments))
@@ -60,15 +54,24 @@ def main() -> int:
     for wanted in map(float, arguments.backgrounds.split(",")):
         levels[wanted] = positives_for(table, wanted)
     found: dict[str, list[RunResult]] = {}
-    name = f"bgsplit-{arguments.data}" + ("-without-own" if arguments.without_own else "")
-    adapted_to: dict[str, Workbench] = {}
+    name = f"bgsplit-{arguments.data}"
+    adapted: list[Workbench] = []
     for draw in range(arguments.draws):
         for wanted, positives in levels.items():
-            runs = run(arguments, table, bench, labels, draw, positives, adapted_to, device)
+            runs = run(arguments, table, bench, labels, draw, positives, adapted)
             found.setdefault(str(wanted), []).extend(runs)
             record.write(arguments.out, name, result(arguments, levels, labels, found), device=device)
     print(show(found))
     return 0
+
+
+def add_options(parser: Any) -> None:
+    """What the benchmarks of background splitting have in common."""
+    parser.add_argument("--data", choices=SETS, default="tiny-imagenet")
+    parser.add_argument("--folder", type=Path, help="the data set unpacked (default: its tar, unpacked in --work)")
+    parser.add_argument("--work", type=Path, default=Path("bgsplit-work"), help="caches and runs; it goes on from here")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--draws", type=int, default=5)
 
 
 def unpacked(arguments: Namespace) -> Path:
@@ -109,29 +112,18 @@ def run(
     labels: AuxiliaryLabels,
     draw: int,
     positives: int,
-    adapted_to: dict[str, Workbench],
-    device: torch.device,
+    adapted: list[Workbench],
 ) -> list[RunResult]:
     """All methods on one draw at one level."""
     background = BackgroundConfig(num_categories=NUM_CATEGORIES, positives=positives)
-    split = draw_split(table, replace(background, draw=draw))
-    name = "all"
-    if arguments.without_own:
-        masks = [table.labels == table.class_ix(category) for category in split.categories]
-        excluded = own_classes(labels.labels, masks)
-        name = f"without-{draw}"
-        kept, _ = keep_features(arguments.work / "cache", table, load_backbone(labels.source))
-        labels = classifier_labels(
-            np.asarray(kept.read("features")), head_of(bench), source=labels.source, excluded=excluded
-        )
-    results = methods_on(arguments, bench, labels, background, draw, arguments.methods, f"{name}-plain")
+    results = methods_on(arguments, bench, labels, background, [draw], arguments.methods, "all-plain")
     if arguments.adapted:
-        if name not in adapted_to:
+        if not adapted:
             rows = sum(one == "train" for one in table.split)
             steps = ADAPT_EPOCHS.steps(replace(TRAINING, checkpoint_every=100), num_images=rows)
-            folder = arguments.work / f"{arguments.data}-{arguments.size}" / f"adapted-{name}"
-            adapted_to[name] = drained(adapt(bench, labels, steps, folder=folder, is_own=True))
-        own = methods_on(arguments, adapted_to[name], labels, background, draw, arguments.adapted, f"{name}-adapted")
+            folder = arguments.work / f"{arguments.data}-{arguments.size}" / "adapted-all"
+            adapted.append(drained(adapt(bench, labels, steps, folder=folder, is_own=True)))
+        own = methods_on(arguments, adapted[0], labels, background, [draw], arguments.adapted, "all-adapted")
         results += [replace(one, method=f"adapted-{one.method}") for one in own]
     return results
 
@@ -146,7 +138,7 @@ def methods_on(
     bench: Workbench,
     labels: AuxiliaryLabels,
     background: BackgroundConfig,
-    draw: int,
+    draws: Sequence[int],
     names: str,
     kind: str,
 ) -> list[RunResult]:
@@ -160,7 +152,7 @@ def methods_on(
         task_of=task_of,
         training=TRAINING,
         epochs=EPOCHS,
-        draws=[draw],
+        draws=draws,
         seeds=[0],
         folder=arguments.work / f"{arguments.data}-{arguments.size}" / f"{kind}-{background.positives}",
     )

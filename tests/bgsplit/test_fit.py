@@ -78,6 +78,9 @@ def test_an_adapted_trunk_answers_the_auxiliary_task_better(bench: Workbench, tm
     rows = np.arange(240)
     guessed = classifier_labels(adapted.feed.features(rows).numpy(), adapted.head, source="adapted").labels
     assert (guessed == bench.table.labels).mean() > 0.3  # chance is 1/8
+    features = adapted.feed.features(rows).numpy()
+    learned = fit_of(adapted, tmp_path / "fit")(bench.table.labels[:, None] == np.arange(2))
+    assert np.abs(learned - features).max() > 1e-3  # its trunk once came frozen, and nothing after it was trained
     again = drained(adapt(bench, labels, TRAINING, folder=tmp_path, is_own=False))
     torch.testing.assert_close(again.feed.features(rows), adapted.feed.features(rows))
 

@@ -181,3 +181,10 @@ def test_sessions_know_their_methods(pool: Pool) -> None:
         MiningSession.open(pool.path, "red", method="tropell")
     with pytest.raises(UsageError, match="no category 'blue'"):
         MiningSession.open(pool.path, "blue")
+
+
+def test_pseudo_negatives_that_are_positives_are_suspicious(session: MiningSession) -> None:
+    label_all(session, 2)
+    known = {session.pool_ix(item) for item in session.labels.train}
+    hidden = [ix for ix, path in enumerate(session.pool.paths()) if is_red(path) and ix not in known]
+    assert {question.pool_ix for question in session.suspicious(len(hidden))} == set(hidden)  # 4 to 6 of 36

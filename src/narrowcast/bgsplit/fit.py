@@ -4,7 +4,7 @@
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import final
@@ -18,9 +18,10 @@ from narrowcast.bgsplit.compare import EpochsConfig
 from narrowcast.bgsplit.feed import run_trunk
 from narrowcast.bgsplit.loss import auxiliary_loss, multi_label_loss
 from narrowcast.bgsplit.method import BG_SPLIT, MethodConfig
-from narrowcast.bgsplit.net import SplitNet, scale_of
+from narrowcast.bgsplit.net import FeatureScale, SplitNet, scale_of
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.train import PseudoLabels
+from narrowcast.core import checkpoint
 from narrowcast.core.errors import UsageError
 from narrowcast.core.runtime import seeded
 from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport, sample_numbers
@@ -72,23 +73,63 @@ class FeatureFit:
         everything = np.arange(len(self.bench.table))
         return run_trunk(net.trunk, self.bench.feed.plain(everything), device=self.bench.device).numpy()
 
+    @property
+    def trunk(self) -> nn.Module | None:
+        """The trained part of the trunk as it was left; None before the first fit."""
+        return self._net.trunk if self._net is not None else None
+
+    def save(self, path: Path, categories: Sequence[str]) -> None:
+        """Write where it was left; `categories` names the columns.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        assert self._net is not None
+        meta = {"categories": list(categories), "fits": self.num_fits, "spread": self._net.spread}
+        checkpoint.save(path, self._net.state_dict(), meta=meta)
+
+    def resume(self, path: Path, categories: Sequence[str]) -> bool:
+        """Go on from a file of `save`; categories that are new there begin anew. False where there is no file.
+
+        Raises:
+            WeightsError: it is damaged or of another trunk.
+        """
+        if not path.exists():
+            return False
+        tensors, meta = checkpoint.load(path)
+        before = list(meta["categories"])
+        scale = FeatureScale(tensors["mean"], meta["spread"], self.method.features == "normalised")
+        net = self._made(scale, len(categories))
+        for name in ("main.weight", "main.bias"):
+            rows, old = net.state_dict()[name].clone(), tensors[name]
+            for ix, category in enumerate(categories):
+                if category in before:
+                    rows[ix] = old[before.index(category)]
+            tensors[name] = rows
+        checkpoint.load_into(net, tensors, source=str(path))
+        self._net, self.num_fits = net.to(self.bench.device), meta["fits"]
+        return True
+
     def _network(self, rows: np.ndarray, num_categories: int) -> SplitNet:
         if self._net is not None:
             if self._net.main.out_features != num_categories:
                 raise UsageError(f"{num_categories} categories, but {self._net.main.out_features} before")
             return self._net
         scale = scale_of(self.bench.feed.features(rows), self.method.features)
+        net = self._made(scale, num_categories)
+        if self.pseudo.head is not None:
+            net.load_auxiliary(self.pseudo.head)
+        return net.to(self.bench.device)
+
+    def _made(self, scale: FeatureScale, num_categories: int) -> SplitNet:
         with seeded(self.seed):
-            net = SplitNet(
-                copy.deepcopy(self.bench.trunk),
+            return SplitNet(
+                copy.deepcopy(self.bench.trunk).requires_grad_(True),  # one that was adapted comes frozen
                 scale,
                 num_categories=num_categories,
                 num_auxiliary=self.pseudo.num,
                 background_logit=self.method.background_logit,
             )
-        if self.pseudo.head is not None:
-            net.load_auxiliary(self.pseudo.head)
-        return net.to(self.bench.device)
 
     def _train(self, net: SplitNet, rows: np.ndarray, targets: Tensor) -> None:
         method, device = self.method, self.bench.device

@@ -36,7 +36,7 @@ class MethodConfig:
     beta: float = 0.9999  # of that re-weighting
     balanced: bool = True  # of the probe
     inverse_strength: float = 1e-3  # C of the probe; ours, see benchmarks/bgsplit.py
-    trunk_rate: float = 1.0  # multiplies the learning rate; these three are ours, chosen on draws that are not scored
+    trunk_rate: float = 1.0  # multiplies the learning rate, 0: frozen; these three are ours, on unscored draws
     main_rate: float = 10.0  # of the main head; a slow one beside the auxiliary loss is destructive (recounted)
     auxiliary_rate: float = 3.0  # of the auxiliary head; at the trunk's own rate it never trains (recounted)
     average: float = 0.0  # share of the old in the running average of the weights; 0: the training's own
@@ -88,6 +88,10 @@ METHODS: dict[str, MethodConfig] = {
     "bgsplit-logit-adjusted": replace(BG_SPLIT, loss="logit-adjusted"),
     "bgsplit-averaged": replace(BG_SPLIT, average=0.99),
     "bgsplit-probe": replace(BG_SPLIT, second_stage="probe"),
+    "ft-heads": MethodConfig(trunk_rate=0.0),
+    "logit-adjusted-heads": replace(ADJUSTED, trunk_rate=0.0),
+    "clamp-heads": MethodConfig(clamp=True, trunk_rate=0.0),
+    "clamp-logit-adjusted-heads": replace(ADJUSTED, clamp=True, trunk_rate=0.0),
     "bgsplit-warm": replace(BG_SPLIT, start="probe"),
     "bgsplit-warm-logit-adjusted": replace(BG_SPLIT, start="probe", loss="logit-adjusted"),
     "ft-probe": MethodConfig(second_stage="probe"),

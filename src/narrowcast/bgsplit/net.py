@@ -76,7 +76,7 @@ class SplitNet(nn.Module):
         self.auxiliary = nn.Linear(dim, num_auxiliary) if num_auxiliary else None
         for head in (self.main, self.auxiliary):
             if head is not None:
-                nn.init.normal_(head.weight, std=0.01 if not is_cosine else 1.0)
+                nn.init.normal_(head.weight, std=0.01 if not is_cosine else dim**-0.5)  # of length 1, as LDAM
                 nn.init.zeros_(head.bias)
 
     def forward(self, inputs: Tensor) -> Outputs:
@@ -145,7 +145,7 @@ class SplitNet(nn.Module):
         groups: list[dict[str, Any]] = [{"params": list(self.main.parameters()), "scale": main_rate}]
         if self.auxiliary is not None:
             groups.append({"params": list(self.auxiliary.parameters()), "scale": auxiliary_rate})
-        trunk = list(self.trunk.parameters())
+        trunk = [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
         return [*groups, {"params": trunk, "scale": trunk_rate}] if trunk else groups
 
     def set_modes(self) -> None:

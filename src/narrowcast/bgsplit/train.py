@@ -112,7 +112,7 @@ def _build(task: Task, method: MethodConfig, features: Float[Tensor, "n d"], *, 
         raise UsageError(f"{len(pseudo.labels)} pseudo-labels: they are of another table")
     with seeded(seed):
         net = SplitNet(
-            copy.deepcopy(task.trunk),
+            copy.deepcopy(task.trunk).requires_grad_(method.trunk_rate > 0),  # one that was adapted comes frozen
             scale_of(features, method.features),
             num_categories=len(task.split.categories),
             num_auxiliary=pseudo.num if pseudo else 0,

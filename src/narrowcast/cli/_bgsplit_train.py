@@ -74,7 +74,7 @@ def train(setting: Setting, split: Path, out: Path, name: str, *, seed: int, as_
         seed_everything(seed)
         task = bench.task(drawn, labels, is_own=setting.aux == "own")
         steps = epochs.steps(training, num_images=len(drawn.train_rows))
-        classifier = _drain(run_train(task, method, steps, folder=out, seed=seed), f"train {name}", stop)
+        classifier = shown(run_train(task, method, steps, folder=out, seed=seed), f"train {name}", stop)
     if own.is_first:
         keep.save_classifier(out / keep.CLASSIFIER, classifier, categories=drawn.categories, made_by=made_by)
         _write_evaluation(out, score(classifier, task), f"{name} on {setting.data.name}", as_json)
@@ -146,7 +146,7 @@ def compare(
             seeds=range(seeds),
             folder=out,
         )
-        results = _drain(reports, "compare", stop)
+        results = shown(reports, "compare", stop)
     _show_comparison(out, results, setting, as_json)
 
 
@@ -174,7 +174,7 @@ def _bench(
     table = open_table(setting.data)
     network: Any = load_backbone(setting.backbone, device=device)
     reports = prepare(table, network, trained_parts=setting.trained_parts, cache=out / "cache")
-    bench = _drain(reports, "features", stop)
+    bench = shown(reports, "features", stop)
     if not setting.adapt and not any(method.auxiliary_weight for method in methods):
         return bench, None
     labels = _auxiliary_of(setting, bench)
@@ -185,7 +185,7 @@ def _bench(
         replace(training, average=0.0), num_images=num_images
     )
     adapting = adapt(bench, labels, steps, folder=out / "adapted", is_own=setting.aux == "own")
-    return _drain(adapting, "adapt", stop), labels
+    return shown(adapting, "adapt", stop), labels
 
 
 def _auxiliary_of(setting: Setting, bench: Workbench) -> AuxiliaryLabels:
@@ -197,7 +197,7 @@ def _auxiliary_of(setting: Setting, bench: Workbench) -> AuxiliaryLabels:
     return auxiliary.classifier_labels(features, bench.head, source="own")
 
 
-def _drain(reports: Generator[Any, None, T], label: str, stop: Stop) -> T:
+def shown(reports: Generator[Any, None, T], label: str, stop: Stop) -> T:
     """The value of a generator of reports, whose progress is shown; ends the command where that is asked for."""
     with Progress(label) as progress, closing(reports):
         while True:

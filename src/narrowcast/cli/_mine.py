@@ -17,6 +17,7 @@ from narrowcast.core.errors import SourceError, UsageError, did_you_mean
 from narrowcast.core.runtime import pick_device
 from narrowcast.fleet.indexing import reading_on_ray
 from narrowcast.mine import indexing
+from narrowcast.mine.bursts import bursts
 from narrowcast.mine.labels import LOG, LabelLog
 from narrowcast.mine.pool import POOL, Pool
 from narrowcast.models.backbones import DEFAULT_BACKBONE, load_backbone
@@ -109,13 +110,19 @@ def pool_summary(pool: Pool) -> dict[str, Any]:
     return {"photos": pool.counts(), "features": pool.versions(), "categories": categories, "undecodable": problems}
 
 
-def show(folder: Path, *, as_json: bool) -> None:
+def show(folder: Path, *, with_bursts: bool, as_json: bool) -> None:
     """Print what is in a pool."""
-    summary = pool_summary(Pool.open(folder))
+    pool = Pool.open(folder)
+    summary = pool_summary(pool)
+    if with_bursts:
+        found = bursts(pool.features(), pool.paths())
+        summary |= {"bursts": {"number": len(found), "photos": sum(map(len, found))}}
     if as_json:
         typer.echo(json.dumps(summary))
     else:
         _print(folder, summary)
+        if with_bursts:
+            typer.echo(f"  {summary['bursts']['number']} bursts of {summary['bursts']['photos']} photos together")
         for problem in summary["undecodable"][:MOST_REASONS]:
             typer.echo(f"  {problem['path']}: {problem['reason']}")
 

@@ -34,12 +34,12 @@ def new(name: str, folder: Path, positives: list[str], *, text: str, who: str) -
     typer.echo(f"{name}: begun with {inside} photos of the pool and {outside} from outside")
 
 
-def ask(name: str, folder: Path, num: int, strategy: str, *, as_json: bool) -> None:
+def ask(name: str, folder: Path, num: int, strategy: str, *, is_suspicious: bool, as_json: bool) -> None:
     """Print the next questions."""
     if num < 1:
         raise UsageError(f"--num {num}: must be positive")
     with MiningSession.open(folder, name, method=strategy) as session:
-        questions = session.next_batch(num)
+        questions = session.suspicious(num) if is_suspicious else session.next_batch(num)
     if as_json:
         typer.echo(json.dumps([asdict(question) for question in questions]))
     for question in [] if as_json else questions:

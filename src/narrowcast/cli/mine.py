@@ -50,14 +50,18 @@ def index(
 
 
 @app.command()
-def show(pool: PoolFolder, json: Json = False) -> None:
+def show(
+    pool: PoolFolder,
+    bursts: Annotated[bool, typer.Option("--bursts", help="Also count photos of the same moment.")] = False,
+    json: Json = False,
+) -> None:
     """What is in a pool: photos, duplicates, what cannot be decoded and why, features, categories.
 
     Example: narrowcast mine show --pool photos.pool
     """
     from narrowcast.cli import _mine
 
-    _mine.show(pool, as_json=json)
+    _mine.show(pool, with_bursts=bursts, as_json=json)
 
 
 @app.command()
@@ -73,6 +77,12 @@ def simulate(
     features: Annotated[
         str | None, typer.Option(help="Version of the pool's features. [default: the chosen one]")
     ] = None,
+    update_every: Annotated[
+        int, typer.Option(help="Also run each strategy with features learned every so many labels; 0: frozen alone.")
+    ] = 0,
+    adapt: Annotated[float, typer.Option(min=0.0, help="As for mine update.")] = 0.0,
+    teacher: Annotated[str, typer.Option(help="As for mine update.")] = "own",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Mine categories whose truth is known, without people, and compare strategies on held-out photos.
@@ -91,6 +101,10 @@ def simulate(
         num_labels=labels,
         batch=batch,
         features=features,
+        update_every=update_every,
+        adapt=adapt,
+        teacher=teacher,
+        device=device,
     )
     _mine_simulate.run(request, as_json=json)
 
@@ -120,6 +134,9 @@ def ask(
     pool: PoolFolder,
     num: Annotated[int, typer.Option(help="How many photos.")] = 10,
     strategy: Annotated[str, typer.Option(help="What to ask, see docs/mine.md.")] = "default",
+    suspicious: Annotated[
+        bool, typer.Option("--suspicious", help="Instead, pseudo-negatives that may be positives.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """The next photos to label, with scores and reasons.
@@ -128,7 +145,7 @@ def ask(
     """
     from narrowcast.cli import _mine_labels
 
-    _mine_labels.ask(name, pool, num, strategy, as_json=json)
+    _mine_labels.ask(name, pool, num, strategy, is_suspicious=suspicious, as_json=json)
 
 
 @app.command()
@@ -216,6 +233,35 @@ def audit(
     from narrowcast.cli import _mine_labels
 
     _mine_labels.audit(name, pool, num=draw, seed=seed, as_json=json)
+
+
+@app.command()
+def update(
+    pool: PoolFolder,
+    category: Annotated[
+        list[str] | None, typer.Option(help="A category to learn from; may be given again. [default: all]")
+    ] = None,
+    trained_parts: Annotated[int, typer.Option(help="Last parts of the backbone that train.")] = 4,
+    epochs: Annotated[float, typer.Option(help="Epochs over what is labelled, pseudo-negatives included.")] = 15.0,
+    adapt: Annotated[float, typer.Option(min=0.0, help="Epochs over all photos first, once; 0: none.")] = 0.0,
+    teacher: Annotated[
+        str, typer.Option(help="Backbone with a classifier that splits the background, best at a larger @SIZE; or own.")
+    ] = "own",
+    strategy: Annotated[str, typer.Option(help="Whose linear model judges, see docs/mine.md.")] = "default",
+    every: Annotated[int, typer.Option(help="Stay, and learn whenever so many new labels are there; 0: once.")] = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Learn better features from the labels, beside labelling; they rank from then on if they win on labels set aside.
+
+    Example: narrowcast mine update --pool photos.pool --every 50
+    """
+    from narrowcast.cli import _mine_learn, _mine_update
+
+    setting = _mine_learn.LearnSetting(
+        trained_parts=trained_parts, epochs=epochs, adapt=adapt, teacher=teacher, device=device
+    )
+    _mine_update.run(pool, category or [], setting, strategy, every=every, as_json=json)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -15,7 +15,7 @@ from narrowcast.core.errors import ConfigError, StorageError, UsageError
 from narrowcast.core.files import write_bytes, write_json
 from narrowcast.models.preprocess import Preprocessing
 
-FEATURES, VERSION = "features", "version.json"
+FEATURES, VERSION, WEIGHTS = "features", "version.json", "backbone.safetensors"
 FORMAT = 1
 
 
@@ -26,7 +26,8 @@ class VersionNote:
     Attributes:
         name: its folder.
         key: the backbone's; another key is another version.
-        backbone: as `load_backbone` takes it; "" where the features come from elsewhere.
+        backbone: as `load_backbone` takes it; "" where the features come from elsewhere. Behind a + is the file of
+            weights that were trained further; in version.json without its folder, which may be moved.
         preprocessing: the backbone's, where it is known.
         parent: the version that a feature update started from.
     """
@@ -72,6 +73,8 @@ class FeatureStore:
             raise UsageError(f"{pool}: has no features called '{name}'; there are: {known}") from None
         except (OSError, ValueError, ConfigError) as error:
             raise StorageError(f"{path}: damaged: {error}") from error
+        if note.backbone.endswith(f"+{WEIGHTS}"):
+            note = replace(note, backbone=f"{note.backbone.removesuffix(WEIGHTS)}{path.parent.absolute() / WEIGHTS}")
         return cls(path.parent, note)
 
     def shard_path(self, shard: int) -> Path:

@@ -2,7 +2,7 @@
 
 import tarfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -82,37 +82,20 @@ def index(
     with pool.locked(), ThreadPoolExecutor(num_workers or max(2, torch.get_num_threads())) as workers:
         store = open_version(pool, backbone)
         photos = read or (lambda places: _read_all(places, backbone, workers))
-        started, done = time.perf_counter(), 0
-        behind = [shard for shard in range(pool.num_shards) if not store.has_shard(shard)]
-        known = {row["path"]: (row["size_bytes"], row["mtime_ns"]) for row in pool.table.to_pylist()}
+        behind = {ix: _usable_rows(pool, ix) for ix in range(pool.num_shards) if not store.has_shard(ix)}
         found = list(find_places(list(sources)))
+        known = {row["path"]: (row["size_bytes"], row["mtime_ns"]) for row in pool.table.to_pylist()}
         new = [place for place in found if known.get(place.path) != (place.size_bytes, place.mtime_ns)]
-        behind_rows = [_usable_rows(pool, shard) for shard in behind]
-        total = len(new) + sum(map(len, behind_rows))
-        counts = {"ok": 0, "duplicate": 0, "undecodable": 0}
-
-        def report() -> IndexReport:
-            rate = done / max(time.perf_counter() - started, 1e-9)
-            return IndexReport(
-                done, total, counts["ok"], counts["duplicate"], counts["undecodable"], len(found) - len(new), rate
-            )
-
-        for shard, places in zip(behind, behind_rows, strict=True):
-            rows: list[np.ndarray] = []
-            for batch in _batches(photos(places), BATCH_SIZE):
-                rows.append(_embed_all(batch, backbone))
-                done += len(batch)
-                yield report()
-            store.write_shard(shard, np.concatenate(rows) if rows else np.zeros((0, backbone.dim), np.float32))
+        tally = _Tally(total=len(new) + sum(map(len, behind.values())), num_known=len(found) - len(new))
+        for num in _catch_up(store, behind, backbone, photos):
+            yield tally.report(num)
         shard = _Shard(pool, store, backbone, dict.fromkeys(pool.items(), True))
         try:
             for batch in _batches(photos(new), BATCH_SIZE):
-                for status, number in shard.add(batch).items():
-                    counts[status] += number
-                done += len(batch)
+                tally.count(shard.add(batch))
                 if len(shard) >= shard_size:
                     shard.write()
-                yield report()
+                yield tally.report(len(batch))
         except GeneratorExit:  # whoever listens has had enough: what was embedded is kept
             shard.write()
             raise
@@ -121,7 +104,38 @@ def index(
             raise SourceError(
                 f"{pool.path}: not one photo could be decoded; narrowcast mine show --pool {pool.path} says why"
             )
-        yield report()
+        yield tally.report(0)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was dealt with so far."""
+
+    total: int
+    num_known: int
+    started_s: float = field(default_factory=time.perf_counter)
+    done: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, statuses: dict[str, int]) -> None:
+        self.counts.update(statuses)
+
+    def report(self, num: int) -> IndexReport:
+        """Where indexing stands after `num` more."""
+        self.done += num
+        rate = self.done / max(time.perf_counter() - self.started_s, 1e-9)
+        ok, duplicate, undecodable = (self.counts[status] for status in ("ok", "duplicate", "undecodable"))
+        return IndexReport(self.done, self.total, ok, duplicate, undecodable, self.num_known, rate)
+
+
+def _catch_up(store: FeatureStore, behind: dict[int, list[Place]], backbone: Backbone, photos: Read) -> Iterator[int]:
+    """Embed the shards that this version lacks; how many photos, a batch at a time."""
+    for shard, places in behind.items():
+        rows: list[np.ndarray] = []
+        for batch in _batches(photos(places), BATCH_SIZE):
+            rows.append(_embed_all(batch, backbone))
+            yield len(batch)
+        store.write_shard(shard, np.concatenate(rows) if rows else np.zeros((0, backbone.dim), np.float32))
 
 
 def open_version(pool: Pool, backbone: Backbone) -> FeatureStore:

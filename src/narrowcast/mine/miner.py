@@ -10,10 +10,11 @@ from scipy import sparse
 
 from narrowcast.core.errors import UsageError
 from narrowcast.mine.linear import LinearModel, Whitening, average, centroid, fit_linear, whitening
-from narrowcast.mine.negatives import Known, PseudoLabels, neighbour_graph
+from narrowcast.mine.negatives import Known, Pseudo, PseudoLabels, neighbour_graph
 from narrowcast.mine.strategies import Candidates, Choice, Strategy
 
 WHITENING_ROWS = 20_000  # a covariance of 1,280 values is known well enough from so many photos; ours
+PARTS = 5  # in which pseudo-negatives are looked at by models that do not know them; ours
 POSITIVE, NEGATIVE, ASIDE = 1, -1, 2  # ASIDE: unsure, or kept for an audit
 
 
@@ -89,6 +90,7 @@ class Miner:
         self.pseudo_ix = np.zeros(0, np.int64)  # what the last fit took for labelled without being told
         self._facts = facts or PoolFacts(features)
         self._pseudo = method.make_pseudo()
+        self._drawn: Pseudo | None = None
         self._scores: Float32[np.ndarray, " pool"] | None = None
         self._fitted: LinearModel | None = None  # in whitened features where the method whitens
         self._white: dict[
@@ -120,21 +122,43 @@ class Miner:
 
     def learn(self) -> bool:
         """Fit the linear model to the labels and fresh pseudo-labels; False where there is no negative of any kind."""
-        pseudo = self._pseudo(self.known(), self._rng)
-        self.pseudo_ix = pseudo.pool_ix
+        self._drawn = self._pseudo(self.known(), self._rng)
+        self.pseudo_ix = self._drawn.pool_ix
+        fitted = self._fit_to(self._drawn)
+        if fitted is None:
+            if self.has_model:  # labels were taken back until nothing is left to fit
+                self.model, self.has_model, self._scores = None, False, None
+            return False
+        self.model, self.has_model, self._scores = fitted, True, None
+        return True
+
+    def suspicious(self, num: int) -> Choice:
+        """Pseudo-negatives that may be positives: those that models which were not told of them score highest.
+
+        Each fifth of them is scored by a model of the labels and the other four; empty before there is a model.
+        """
+        if self._drawn is None or not self.has_model:
+            return Choice(np.zeros(0, np.int64), ())
+        drawn, kept = self._drawn.without(self._drawn.is_positive), self._fitted
+        scores = np.full(len(drawn.pool_ix), -np.inf)
+        for part in range(PARTS):
+            own = np.arange(len(drawn.pool_ix)) % PARTS == part
+            model = self._fit_to(drawn.without(own))
+            if model is not None and own.any():
+                scores[own] = model.scores(self.features[drawn.pool_ix[own]].astype(np.float32))
+        self._fitted = kept
+        best = np.argsort(-scores, kind="stable")[:num]
+        return Choice(drawn.pool_ix[best], ("a pseudo-negative that looks positive",) * len(best))
+
+    def _fit_to(self, pseudo: Pseudo) -> LinearModel | None:
+        """The model of the labels and these pseudo-labels; None where there is one class only."""
         positive, negative = (np.flatnonzero(self.labels == sign) for sign in (POSITIVE, NEGATIVE))
         places = np.concatenate([positive, negative, pseudo.pool_ix])
         labels = np.concatenate([np.ones(len(positive), bool), np.zeros(len(negative), bool), pseudo.is_positive])
         weights = np.concatenate([np.ones(len(positive) + len(negative), np.float32), pseudo.weights])
         labels = np.concatenate([np.ones(len(self.outside), bool), labels])
         weights = np.concatenate([np.ones(len(self.outside), np.float32), weights])
-        if labels.all() or not labels.any():
-            if self.has_model:  # labels were taken back until nothing is left to fit
-                self.model, self.has_model, self._scores = None, False, None
-            return False
-        self.model = self._fit(places, labels, weights)
-        self.has_model, self._scores = True, None
-        return True
+        return None if labels.all() or not labels.any() else self._fit(places, labels, weights)
 
     def ask(self, num: int) -> Choice:
         """The next `num` photos to label; fewer where the pool ends."""
@@ -150,12 +174,22 @@ class Miner:
         return self.method.ask(candidates, num, self._rng)
 
     def forget_features(
-        self, features: Float[np.ndarray, "pool dim"], outside: Float32[np.ndarray, "seeds dim"]
+        self,
+        features: Float[np.ndarray, "pool dim"],
+        outside: Float32[np.ndarray, "seeds dim"] | None = None,
+        *,
+        facts: PoolFacts | None = None,
     ) -> None:
-        """Go on with other features of the same pool; the ranking is made anew from the labels."""
-        self.features, self.outside = features, outside
+        """Go on with other features of the same pool; the ranking is made anew from the labels.
+
+        Args:
+            outside: features of positives that are not in the pool; none, where it is not given.
+            facts: of the new features, where categories share them.
+        """
+        self.features = features
+        self.outside = np.zeros((0, features.shape[1]), np.float32) if outside is None else outside
         self.model, self.has_model, self._scores = None, False, None
-        self._facts, self._fitted = PoolFacts(features), None
+        self._facts, self._fitted = facts or PoolFacts(features), None
         self._white.clear()
         self.learn()
 

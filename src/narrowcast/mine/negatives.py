@@ -47,6 +47,10 @@ class Pseudo:
     is_positive: Bool[np.ndarray, " n"]
     weights: Float32[np.ndarray, " n"]
 
+    def without(self, left_out: Bool[np.ndarray, " n"]) -> "Pseudo":
+        """The others."""
+        return Pseudo(self.pool_ix[~left_out], self.is_positive[~left_out], self.weights[~left_out])
+
 
 PseudoLabels = Callable[[Known, np.random.Generator], Pseudo]
 

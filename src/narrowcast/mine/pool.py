@@ -94,17 +94,19 @@ class Pool:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the pool for indexing.
+        """Hold the pool for indexing, or for learning features of what is in it.
 
         Raises:
-            UsageError: another process is indexing it.
+            UsageError: another process holds it.
         """
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError:
-            raise UsageError(f"{self.path}: another process is indexing this pool; wait for it or end it") from None
+            raise UsageError(
+                f"{self.path}: another process is indexing this pool or learning its features; wait or end it"
+            ) from None
         finally:
             os.close(descriptor)
 

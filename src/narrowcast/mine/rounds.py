@@ -1,14 +1,15 @@
 """Algorithm 2: ask, learn, rank again; now and then learn features anew. A loop of frozen reports."""
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Protocol
+import itertools
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Int64
 
 from narrowcast.mine.linear import LinearModel
 from narrowcast.mine.miner import ASIDE, NEGATIVE, POSITIVE, Miner
+from narrowcast.mine.promotion import Promotion
 from narrowcast.mine.strategies import Choice
 
 Oracle = Callable[
@@ -36,36 +37,7 @@ class RoundReport:
     num_pseudo: int
     model: LinearModel
     has_model: bool
-    update: "Promotion | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """Whether new features are better on labels that nothing was fitted to, and by how much.
-
-    Attributes:
-        score, score_before: log loss gain over guessing (higher is better) on the labels that were set aside.
-        error: standard error of their difference, over the photos that were set aside.
-        is_promoted: whether the difference is at least one such error.
-        reason: for people.
-    """
-
-    score: float
-    score_before: float
-    error: float
-    is_promoted: bool
-    reason: str
-
-
-class FitFeatures(Protocol):
-    """Learns features of a pool from labels: `fit(labels) -> features`.
-
-    Labels are over the pool: 1 positive, −1 negative, −2 pseudo-negative, 0 unknown; several categories at once are
-    columns, and a photo without a label in a column must not count there (section 4.3.1). It starts from where it was
-    left. Features come back a row a photo, of any width.
-    """
-
-    def __call__(self, labels: Shaped[np.ndarray, "pool categories"]) -> Float[np.ndarray, "pool dim"]: ...
+    update: Promotion | None = None
 
 
 def mine(
@@ -106,6 +78,47 @@ def mine(
         yield RoundReport(
             num_labels, num_found, choice, answers, miner.num_pseudo, miner.model, miner.has_model, promotion
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedReport:
+    """One round of several categories; `update` in the rounds after which features were learned for all of them."""
+
+    rounds: dict[str, RoundReport]
+    update: Promotion | None = None
+
+
+def mine_together(
+    miners: Mapping[str, Miner],
+    oracles: Mapping[str, Oracle],
+    *,
+    budget: int,
+    batch: int = 10,
+    update: Callable[[], Promotion] | None = None,
+    queries: int = 5,
+) -> Generator[SharedReport, None, None]:
+    """Algorithm 2 for several categories that share their feature updates (section 4.3.1); each has its own budget.
+
+    Args:
+        update: learns features from the labels of all `miners` every `queries`·B labels and promotes them if they win;
+            promoted ones are with the miners (`forget_features`) when it returns.
+    """
+    running = {name: mine(miner, oracles[name], budget=budget, batch=batch) for name, miner in miners.items()}
+    for number in itertools.count(1):
+        found = {name: report for name, rounds in running.items() if (report := next(rounds, None)) is not None}
+        if not found:
+            return
+        promotion = update() if update is not None and number % queries == 0 else None
+        if promotion is not None and promotion.is_promoted:
+            found = {name: _anew(report, miners[name], promotion) for name, report in found.items()}
+        yield SharedReport(found, promotion)
+
+
+def _anew(report: RoundReport, miner: Miner, promotion: Promotion) -> RoundReport:
+    """The report with the model in the new features."""
+    miner.scores  # noqa: B018 - the model that ranks exists from here on
+    assert miner.model is not None
+    return replace(report, model=miner.model, has_model=miner.has_model, update=promotion)
 
 
 def is_known(miner: Miner) -> Bool[np.ndarray, " pool"]:

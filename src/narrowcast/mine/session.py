@@ -129,7 +129,7 @@ class MiningSession:
         rng = np.random.default_rng(zlib.crc32(category.encode()))
         self._miner = Miner(features, METHODS[method], rng=rng, facts=facts)
         self._seen, self._fitted = -1, -1
-        self._labels = Labels({}, {}, None)
+        self._labels, self._text = Labels({}, {}, None), ""
         self.refresh()
 
     @classmethod
@@ -160,6 +160,27 @@ class MiningSession:
         """Let go of the log."""
         self.log.close()
 
+    @property
+    def version(self) -> str:
+        """The name of the version of the features that ranks."""
+        return self._store.note.name
+
+    def follow(self) -> bool:
+        """Go on with the version of the features that is the pool's chosen one now; whether it is another one.
+
+        What `narrowcast mine update` promotes is taken up here, between two batches; labels are not touched.
+        """
+        pool = Pool.open(self.pool.path)
+        if pool.store().note.name == self.version:
+            return False
+        self.pool, self._store, self._catalogue, self._backbone = pool, pool.store(), pool.catalogue, None
+        self._loader = lambda: load_backbone(self._store.note.backbone)
+        rng = np.random.default_rng(zlib.crc32(self.category.encode()))
+        self._miner = Miner(pool.features(self.version), METHODS[self.method], rng=rng)
+        self._seen = self._fitted = -1
+        self.refresh()
+        return True
+
     # --- what was said ------------------------------------------------------------------------------------------------
 
     def refresh(self) -> bool:
@@ -171,20 +192,20 @@ class MiningSession:
         self._labels = self.log.labels(self.category)
         self._seen = newest
         labels = np.zeros(len(self._catalogue), np.int8)
-        outside = []
         for item, value in self._labels.train.items():
             pool_ix = self._catalogue.ix_of(item)
             if pool_ix is not None:
                 labels[pool_ix] = SIGNS[value]
-            elif value == "positive":
-                outside.append(item)
         labels[self._catalogue.ixs_of(self._labels.audit)] = ASIDE
-        text = next(e.value for e in effective(e for _, e in events) if e.kind == "category")
-        rows = example_features(self.pool, self._store, outside, load=self._load)
-        if text:
-            rows = np.concatenate([rows, text_features(self._store, text, load=self._load)])
-        self._miner.reset(labels, rows)
+        self._text = next(e.value for e in effective(e for _, e in events) if e.kind == "category")
+        self._miner.reset(labels, self._outside())
         return True
+
+    def _outside(self) -> Float32[np.ndarray, "n dim"]:
+        """Features of what shows the category and is not in the pool: other photos, words."""
+        items = [item for item in self._labels.items("positive") if self._catalogue.ix_of(item) is None]
+        rows = example_features(self.pool, self._store, items, load=self._load)
+        return np.concatenate([rows, text_features(self._store, self._text, load=self._load)]) if self._text else rows
 
     def add(self, events: Sequence[LabelEvent]) -> Numbers:
         """Append labels; they are on disk when this returns.
@@ -237,6 +258,12 @@ class MiningSession:
         is_open = np.ones(len(scores), bool) if with_labelled else self._miner.is_free
         found = top(values, is_open, num)
         return self._questions(found, (part,) * len(found))
+
+    def suspicious(self, num: int = 10) -> list[Question]:
+        """Photos that the model takes for negatives unasked and that may be positives, the likeliest first."""
+        self._learn()
+        choice = self._miner.suspicious(num)
+        return self._questions(choice.pool_ix, choice.reasons)
 
     @property
     def scores(self) -> Float32[np.ndarray, " pool"]:

