@@ -59,7 +59,7 @@ def main() -> int:
                 "data": arguments.data,
                 "size": arguments.size,
                 "larger": larger.source,
-                **bgsplit.level(found),
+                "levels": {str(arguments.background): bgsplit.level(found)},
             }
             record.write(arguments.out, NAME, result, device=device)
     print(bgsplit.show({str(arguments.background): found}))

@@ -39,7 +39,7 @@ class Learner:
 def miners() -> dict[str, Miner]:
     made = {}
     for name in ("owl", "heron"):
-        made[name] = Miner(features(2.5), METHODS["tropel-rn100"], rng=np.random.default_rng(0))
+        made[name] = Miner(features(3.5), METHODS["tropel-rn100"], rng=np.random.default_rng(0))
         made[name].add(np.flatnonzero(name == NAMES)[:30], np.ones(30))
         made[name].add(np.flatnonzero(NAMES == "water")[:30], -np.ones(30))
         made[name].learn()
@@ -47,7 +47,7 @@ def miners() -> dict[str, Miner]:
 
 
 def test_labels_that_are_set_aside_are_not_taught() -> None:
-    fit, given = Learner(4.0), miners()
+    fit, given = Learner(8.0), miners()
     found = update_features(given, fit, items=ITEMS, config=CONFIG)
     labels = fit.told[0]
     assert labels.shape == (NUM, 2)
@@ -64,8 +64,8 @@ def test_labels_that_are_set_aside_are_not_taught() -> None:
 
 def test_what_cannot_be_learned_is_refused() -> None:
     with pytest.raises(UsageError, match="features of 3 photos came back for a pool of 600"):
-        update_features(miners(), lambda labels: features(2.5)[:3], items=ITEMS, config=CONFIG)
-    nothing = {"owl": Miner(features(2.5), METHODS["default"], rng=np.random.default_rng(0), outside=features(2.5)[:1])}
+        update_features(miners(), lambda labels: features(3.5)[:3], items=ITEMS, config=CONFIG)
+    nothing = {"owl": Miner(features(3.5), METHODS["default"], rng=np.random.default_rng(0), outside=features(3.5)[:1])}
     with pytest.raises(UsageError, match="no category has a positive label"):
         update_features(nothing, Learner(1.0), items=ITEMS, config=CONFIG)
     with pytest.raises(ConfigError, match="one_in must be at least 2"):
@@ -84,11 +84,11 @@ def test_a_simulation_follows_what_wins_and_nothing_else() -> None:
     truth = Truth(NAMES.tolist(), np.arange(NUM) % 3 == 0)
     config = SimulateConfig(num_labels=60)
     options = {"strategies": ["tropel-rn100"], "categories": ["owl", "heron"], "seeds": [0], "config": config}
-    frozen = {curve.category: curve for curve in simulate(features(2.5), truth, **options)}
+    frozen = {curve.category: curve for curve in simulate(features(3.5), truth, **options)}
 
     def run(strength: float) -> dict[str, object]:
         curves = simulate_updates(
-            features(2.5),
+            features(3.5),
             truth,
             ITEMS,
             strategy="tropel-rn100",
@@ -106,7 +106,7 @@ def test_a_simulation_follows_what_wins_and_nothing_else() -> None:
             frozen[category].ap,
             frozen[category].found,
         )
-    better = run(6.0)
+    better = run(8.0)
     for category, curve in better.items():
         assert curve.ap[:5] == frozen[category].ap[:5]
         assert curve.ap[5] > frozen[category].ap[5] + 0.1
