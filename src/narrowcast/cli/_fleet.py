@@ -16,6 +16,9 @@ from narrowcast.fleet.cameras import Fleet
 from narrowcast.fleet.on_ray import on_ray
 from narrowcast.fleet.run import OneProcess, Workers, run_fleet
 from narrowcast.fleet.state import FleetReport, read_state
+from narrowcast.web.access import Access
+from narrowcast.web.fleet_app import fleet_app
+from narrowcast.web.serving import serving
 
 STALE_S = 10.0  # a fleet that runs writes its state every second
 
@@ -74,6 +77,17 @@ def status(out: Path, *, as_json: bool) -> None:
     age_s = time.time() - report.time
     if not as_json and not report.has_ended and age_s > STALE_S:
         typer.echo(f"nothing new for {age_s:.0f} s: the fleet does not run; narrowcast fleet run --resume goes on")
+
+
+def page(out: Path, *, host: str, port: int, token: str) -> None:
+    """Serve the page of a fleet until told to stop."""
+    read_state(out)
+    access = Access(host=host, token=token)
+    with stop_on_signal("the page") as stop, serving(fleet_app(out, access), access, port=port) as address:
+        typer.echo(address.url)
+        while not stop.is_asked:
+            time.sleep(0.2)
+    stop.exit()
 
 
 def _line(report: FleetReport) -> str:

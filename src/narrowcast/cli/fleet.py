@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from narrowcast.cli._options import Json, Resume
+
 app = typer.Typer(
     help="Many streams, each with its own student, that share few teachers.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 @app.command()
@@ -21,7 +21,7 @@ def run(
     workers: Annotated[int, typer.Option(help="Actors of Ray that run cameras; 0: this process, without Ray.")] = 0,
     teachers: Annotated[int, typer.Option(help="Actors of Ray with the teacher.")] = 1,
     address: Annotated[str | None, typer.Option(help="Of a Ray that runs; without it, one on this machine.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the fleet in --out.")] = False,
+    resume: Resume = False,
     json: Json = False,
 ) -> None:
     """Run all cameras of a file, until each has ended; follows the file while it runs.
@@ -50,3 +50,21 @@ def status(
     from narrowcast.cli import _fleet
 
     _fleet.status(out, as_json=json)
+
+
+@app.command()
+def page(
+    out: Annotated[Path, typer.Argument(help="The folder of a fleet, while it runs or after.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a --token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    token: Annotated[str, typer.Option(help="What a browser must show, in the address or once.")] = "",
+) -> None:
+    """One page with the state of every camera, until Ctrl-C.
+
+    Example: narrowcast fleet page runs/fleet --port 8080
+    """
+    from narrowcast.cli import _fleet
+
+    _fleet.page(out, host=host, port=port, token=token)
