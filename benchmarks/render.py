@@ -52,6 +52,8 @@ def render(name: str) -> str:
         "mining-speed": mining_speed,
         "partition": partition,
         "learning": learning,
+        "choices": choices,
+        "choices-k": choices_k,
         "overlap": overlap,
         "bgsplit": bgsplit,
     }
@@ -151,6 +153,51 @@ def learning(result: dict[str, Any]) -> str:
         macs = f"{runs[0]['macs_executed'] / 1e6:.1f} M"
         rows.append([name, str(len(runs)), *scores, spread(hits) if hits else "–", macs])
     return table(["method", "seeds", "top-1 %", "top-5 %", "gate right %", "multiply-adds"], rows)
+
+
+def choices(result: dict[str, Any]) -> str:
+    """Each method's scores over its seeds, beside those of `cluster` with the same seeds, in the script's order."""
+    base = {run["seed"]: run["top1"] for run in by_method(result)["cluster"]}
+    rows = []
+    for name, runs in by_method(result).items():
+        is_tail = name.startswith(("tail", "upcycled"))
+        paired = [run["top1"] - base[run["seed"]] for run in runs if run["seed"] in base and not is_tail]
+        hits = [run["gate_hit"] for run in runs if run["gate_hit"] is not None]
+        seconds = [run["cpu_seconds"] for run in runs if run["cpu_seconds"] is not None]
+        rows.append(
+            [
+                name,
+                str(len(runs)),
+                spread(run["top1"] for run in runs),
+                "" if name == "cluster" or not paired else signed(paired),
+                spread(hits) if hits else "–",
+                f"{runs[0]['macs_executed'] / 1e6:.2f} M",
+                f"{runs[0]['params'] / 1e6:.2f} M",
+                f"{statistics.median(seconds):.0f}" if seconds else "–",
+            ]
+        )
+    head = ["method", "seeds", "top-1 %", "paired", "gate right %", "multiply-adds", "parameters", "CPU s"]
+    return table(head, rows)
+
+
+def choices_k(result: dict[str, Any]) -> str:
+    """Top-1 by the number of branches and of those that run, of nets that learned with one of them."""
+    rows = []
+    for name, runs in by_method(result).items():
+        if not name.startswith("cluster"):
+            continue
+        cells = [spread(run["by_chosen"][num]["top1"] for run in runs) for num in ("1", "2", "4")]
+        numbers = re.findall(r"-([nk])(\d+)", name)
+        net = {"n": "20", "k": "4"} | dict(numbers)
+        rows.append([net["n"], net["k"], str(len(runs)), *cells])
+    return table(["branches", "learned with", "seeds", "1 runs", "2 run", "4 run"], rows)
+
+
+def signed(differences: Iterable[float]) -> str:
+    """Mean ± standard error in points, with its sign."""
+    values = [100 * value for value in differences]
+    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):+.1f}{error}".replace("-", "−")
 
 
 def mining(result: dict[str, Any]) -> str:

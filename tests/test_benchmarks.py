@@ -180,6 +180,7 @@ def test_hydra_dispatch_times_each_form_in_both_precisions(bench: Bench) -> None
     assert all(row[f"{form} ms"] > 0 for row in found["forms"] for form in ("masked", "loop", "gathered", "sorted"))
 
 
+@pytest.mark.slow
 def test_hydra_learning_keeps_what_is_there(bench: Bench, photos: str, tmp_path: Path) -> None:
     options = ["--data", photos, "--work", str(tmp_path / "work"), "--seeds", "0", "--methods"]
     first = bench("hydra_learning", *options, "resnet-14", result="hydra-learning")
@@ -189,7 +190,7 @@ def test_hydra_learning_keeps_what_is_there(bench: Bench, photos: str, tmp_path:
 
 
 def test_hydra_choices_trains_every_kind_of_method(bench: Bench, photos: str, tmp_path: Path) -> None:
-    kinds = "static,cluster,random,learn-bias,none,late,direct,tail,upcycled-n2-k1"
+    kinds = "static,cluster,learn-bias,none,late,tail,upcycled-n2-k1"
     options = ["--data", photos, "--work", str(tmp_path / "work"), "--seeds", "0", "--methods", kinds]
     rows = bench("hydra_choices", *options, result="hydra-choices")["rows"]
     assert [key.removesuffix("/0") for key in rows] == kinds.split(",")

@@ -18,7 +18,7 @@ from .conftest import Answer, Cli
 NUM_CLASSES = 6
 SMALL = [
     *("--set", "net.num_branches=3", "--set", "net.num_chosen=1", "--set", "training.batch_size=8"),
-    *("--set", "training.report_every=3", "--epochs", "2", "--device", "cpu"),
+    *("--set", "training.report_every=3", "--epochs", "2", "--size", "16", "--device", "cpu"),
 ]
 
 

@@ -30,6 +30,7 @@ def test_one_image_gives_what_the_network_gives(options: dict) -> None:
         torch.testing.assert_close(single, net(normalised(pixels)).logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_ONNX, reason="needs the extra export")
 def test_onnxruntime_says_the_same(tmp_path: Path) -> None:
     assert export_onnx(build("res"), tmp_path / "net.onnx", size=32) < 1e-4

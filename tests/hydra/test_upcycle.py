@@ -30,7 +30,9 @@ def warmed(name: str) -> nn.Module:
     return net.eval()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "resnet18" else []) for name in BACKBONES]
+)
 def test_copies_begin_as_the_backbone_in_every_form(name: str) -> None:
     backbone = warmed(name)
     with torch.inference_mode():
@@ -99,6 +101,7 @@ def test_parts_that_do_not_run_one_after_another_are_refused() -> None:
         hydranet_from(Forked(), branch_at="b", num_branches=2, num_chosen=1)
 
 
+@pytest.mark.slow  # importing timm takes longer than all tests above
 @pytest.mark.parametrize(("name", "branch_at"), [("resnet18", "layer4"), ("mobilenetv3_small_100", "blocks.5")])
 def test_timm_models_that_expose_stages_work_too(name: str, branch_at: str) -> None:
     timm = pytest.importorskip("timm")

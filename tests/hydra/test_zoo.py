@@ -42,7 +42,7 @@ RECOUNTED = {  # parameters in millions; multiply-adds in millions in the table'
 
 
 COUNTED = {row["name"]: row for row in json.loads((resources.files("narrowcast.cli") / "zoo.json").read_text("utf-8"))}
-QUICK = ("hydra-ressep-a", "hydra-res-d1", "hydra-res-d2", "hydra-dense-d2", "hydra-ressep-a-nb10-all")
+QUICK = ("hydra-ressep-a", "hydra-res-d1", "hydra-res-d2", "hydra-dense-d2")
 
 
 @pytest.mark.parametrize("name", ENTRIES)

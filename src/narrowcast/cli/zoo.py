@@ -39,10 +39,23 @@ def _counted_anew() -> list[dict[str, Any]]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Column, Table
 
-    table = Table(Column("name", no_wrap=True), "input", "parameters", "multiply-adds", "thesis")
+    right: Any = {"justify": "right", "no_wrap": True}
+    columns = (Column("input", **right), Column("parameters", **right), Column("MAC", **right))
+    note = "MAC: multiply-adds of one input. Thesis: parameters, MAC (table); half of what it prints as 2 × MAC."
+    table = Table(
+        Column("name", no_wrap=True),
+        *columns,
+        "thesis",
+        box=SIMPLE_HEAD,
+        caption=note,
+        collapse_padding=True,
+        pad_edge=False,
+        show_edge=False,
+    )
     for row in rows:
         height, width = row["input_size_hw"]
         cost = (f"{row['params'] / 1e6:.3f} M", _operations(row["macs"]))
@@ -51,11 +64,16 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _thesis(figures: dict[str, Any] | None) -> str:
-    """The thesis's figures in its own unit, with where they stand."""
+    """The thesis's figures, to be compared with the columns before, and where they stand.
+
+    >>> _thesis({"table": "3.3", "row": "ResNet-20", "params": 0.27e6, "cost": 81e6, "unit": "2xMAC"})
+    '0.27 M, 40.5 M (3.3)'
+    """
     if figures is None:
         return ""
     params = f"{figures['params'] / 1e6:.3g} M, " if figures["params"] else ""
-    return f"{params}{_operations(figures['cost'])} {figures['unit']} (table {figures['table']}, {figures['row']})"
+    macs = figures["cost"] / (2 if figures["unit"] == "2xMAC" else 1)
+    return f"{params}{_operations(macs)} ({figures['table']})"
 
 
 def _operations(count: float) -> str:

@@ -72,7 +72,7 @@ def evaluate_each(
     *,
     branch_of_class: Tensor | None = None,
 ) -> dict[int, Scores]:
-    """The scores with each of these numbers of branches an image, in one pass over the images.
+    """The scores with each of these numbers of branches an image, in one pass; of a static network with [0].
 
     Raises:
         ConfigError: there are no images.
@@ -85,10 +85,12 @@ def evaluate_each(
     try:
         for images, labels in batches:
             images, labels = images.to(device), labels.to(device)
-            for num, tally in tallies.items():
-                if isinstance(net, HydraNet):
-                    net.num_chosen = num
-                tally.add(net(images), labels, len(net.branches) if isinstance(net, HydraNet) else 0)
+            if not isinstance(net, HydraNet):
+                tallies[0].add(net(images), labels, 0)
+                continue
+            features = net.stem(images)
+            for net.num_chosen, tally in tallies.items():
+                tally.add(net.after_stem(features), labels, len(net.branches))
     finally:
         if isinstance(net, HydraNet):
             net.num_chosen = before

@@ -75,7 +75,10 @@ class HydraNet(nn.Module):
         self.register_load_state_dict_post_hook(lambda net, _: net._dispatcher.forget())
 
     def forward(self, images: Float[Tensor, "n _ h w"]) -> HydraOutput:
-        features = self.stem(images)
+        return self.after_stem(self.stem(images))
+
+    def after_stem(self, features: Float[Tensor, "n c h w"]) -> HydraOutput:
+        """What `forward` does with the stem's output, so that several numbers of branches can share it."""
         gate_logits = self.gate(features)
         scores = self.gate.scores(gate_logits)
         routes = self._choose(scores)
