@@ -19,7 +19,7 @@ DEMO_OPTIONS := --teacher embedded-tta --classes bird+cat+cow+dog+horse+person+s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs wheel-test clean
+.PHONY: help demo test test-browser check docs wheel-test clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ $(DEMO_CLIP): | $(READY)
 
 test: $(READY)  ## run the default test suite (PYTEST_ARGS="-m slow" for another choice)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-browser: $(READY)  ## the pages in a real browser; screenshots in build/browser (installs chromium where it can)
+	@.ci/browser
 
 check: $(READY)  ## format, lint, types, import direction, docs
 	@$(BIN)/ruff format --check .
