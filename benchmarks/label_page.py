@@ -29,7 +29,7 @@ from narrowcast.mine.pool import Pool
 DIM, SHARD = 1280, 1024  # as mine index writes them
 CATEGORIES, RARE, PULL = 3, 300, 0.35  # positives of each, and how far they lie from the rest
 THUMBS = 96  # files that all photos share
-SHEETS, SHEETS_UNPREPARED, NUM, THINK_S = 12, 8, 24, 0.15
+SHEETS, SHEETS_UNPREPARED, NUM, THINK_S = 8, 6, 24, 0.15
 BARS = {"ack_ms_p95": 50, "next_ready_ms_p95": 300, "next_unready_ms_p95": 1000, "first_page_s": 3, "memory_gb": 3.2}
 
 

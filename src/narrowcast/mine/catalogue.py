@@ -16,7 +16,7 @@ class Catalogue:
     """Photos by `pool_ix` and by identity. A million photos take about 150 MB, most of it their paths."""
 
     def __init__(self, usable: pa.Table) -> None:
-        self._table = usable.combine_chunks()
+        self._table = usable.combine_chunks()  # no copy where it is of one chunk already
         self._items: Any = self._table["item"].combine_chunks()
         keys = _keys(self._items)
         self._order = np.argsort(keys, kind="stable").astype(np.int32)

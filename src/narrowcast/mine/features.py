@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
@@ -106,24 +108,38 @@ class FeatureStore:
                 f"{self.folder}: lacks the features of {len(missing)} of {num_shards} shards; run mine index with"
                 f" --backbone {self.note.backbone} again, without sources"
             )
-        shards = [self._mapped(shard) for shard in range(num_shards)]
-        rows = np.empty((sum(len(shard) for shard in shards), self.note.dim), np.float16)
+        num_rows = [self._rows_of(shard) for shard in range(num_shards)]
+        rows = np.empty((sum(num_rows), self.note.dim), np.float16)
         start = 0
-        for ix, shard in enumerate(shards):
-            rows[start : start + len(shard)] = shard
-            start += len(shard)
-            shards[ix] = shard[:0]  # let go of the mapping, or its pages would count twice
+        for shard, num in enumerate(num_rows):
+            self._read_into(shard, rows[start : start + num])
+            start += num
         return rows
 
-    def _mapped(self, shard: int) -> Float16[np.ndarray, "n dim"]:
+    def _rows_of(self, shard: int) -> int:
+        with self._open(shard) as (_, num):
+            return num
+
+    def _read_into(self, shard: int, rows: Float16[np.ndarray, "n dim"]) -> None:
+        """Straight to where they belong: mapped, their pages would count twice until the last shard is read."""
+        with self._open(shard) as (file, _):
+            if rows.nbytes and file.readinto(rows.view(np.uint8).data) != rows.nbytes:
+                raise ValueError("cut off")
+
+    @contextmanager
+    def _open(self, shard: int) -> Iterator[tuple[io.BufferedReader, int]]:
+        """The file of a shard behind its header, and how many rows it has."""
         path = self.shard_path(shard)
         try:
-            rows = np.load(path, mmap_mode="r", allow_pickle=False) if path.stat().st_size > 128 else np.load(path)
+            with path.open("rb") as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, is_fortran, dtype = read(file)
+                if dtype != np.float16 or len(shape) != 2 or shape[1] != self.note.dim or is_fortran:
+                    raise StorageError(f"{path}: holds {dtype} {shape}; expected float16 (n, {self.note.dim})")
+                yield file, shape[0]
         except (OSError, ValueError, EOFError) as error:
             raise StorageError(f"{path}: damaged; remove it and index again ({error})") from error
-        if rows.dtype != np.float16 or rows.ndim != 2 or rows.shape[1] != self.note.dim:
-            raise StorageError(f"{path}: holds {rows.dtype} {rows.shape}; expected float16 (n, {self.note.dim})")
-        return rows
 
 
 def normalised(features: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:

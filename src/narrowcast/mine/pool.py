@@ -146,7 +146,7 @@ class Pool:
         """All rows, those that cannot be used included."""
         if self._table is None:
             shards = [self.read_items(shard) for shard in range(self.num_shards)]
-            self._table = pa.concat_tables(shards) if shards else SCHEMA.empty_table()
+            self._table = pa.concat_tables(shards).combine_chunks() if shards else SCHEMA.empty_table()
         return self._table
 
     @property

@@ -104,7 +104,7 @@ def label_app(room: LabelRoom, access: Access, *, who: str = "") -> ASGIApp:
             sheet = find()
             items = sheet.items()
             labels = desk.said(items, sheet.who, sheet.mode)
-            return {"sheet": sheet.to_json(), "labels": labels, "names": desk.names(items)}
+            return {"sheet": sheet.to_json(), "labels": labels}
 
         return json_ok(**await run_in_threadpool(found))
 

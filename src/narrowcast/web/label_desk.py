@@ -20,7 +20,7 @@ from narrowcast.mine.labels import LabelEvent
 from narrowcast.mine.ledger import GROUP, Ledger
 from narrowcast.mine.session import RECENT, MiningSession
 from narrowcast.web.label_numbers import Overview, look
-from narrowcast.web.label_sheet import Sheet, compose
+from narrowcast.web.label_sheet import Sheet, compose, name_of
 from narrowcast.web.photos import CACHE
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Desk:
 
     def names(self, items: Sequence[str]) -> dict[str, str]:
         """What the files of photos are called."""
-        return {item: self.path_of(item).rpartition("/")[2] for item in items}
+        catalogue = self._room.catalogue()
+        return {item: name_of(catalogue, item) for item in items}
 
     def undo(self, who: str, action: str) -> list[LabelEvent]:
         """Take back what that person said last; the labels that were taken back. The same `action` does so once."""

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from narrowcast.core.errors import StorageError, UsageError
 from narrowcast.mine.audit import audit_questions, read_audit
 from narrowcast.mine.batches import blended, diverse, stacked
+from narrowcast.mine.catalogue import Catalogue
 from narrowcast.mine.ledger import Ledger
 from narrowcast.mine.session import MiningSession
 from narrowcast.mine.strategies import Candidates, Choice, Strategy, at_random, margin
@@ -30,6 +31,7 @@ class Tile:
         others: near copies that are stacked behind it.
         purpose: of the label that is asked for.
         model: with which model it was chosen.
+        name: of the file, for people.
     """
 
     item: str
@@ -38,6 +40,7 @@ class Tile:
     others: tuple[str, ...] = ()
     purpose: str = "train"
     model: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,14 @@ def compose(
 ) -> Sheet:
     """A sheet of `num` photos, none of them among `taken`; fewer where the pool ends."""
     tiles, note = COMPOSERS[mode](session, ledger, who, num, taken, rng)
-    return Sheet(who=who, mode=mode, tiles=tuple(tiles), note=note, sheet_id=uuid.uuid4().hex)
+    named = tuple(replace(tile, name=name_of(session.pool.catalogue, tile.item)) for tile in tiles)
+    return Sheet(who=who, mode=mode, tiles=named, note=note, sheet_id=uuid.uuid4().hex)
+
+
+def name_of(catalogue: Catalogue, item: str) -> str:
+    """What the file of a photo is called; "" outside of the pool."""
+    pool_ix = catalogue.ix_of(item)
+    return catalogue.path(pool_ix).rpartition("/")[2] if pool_ix is not None else ""
 
 
 def _mixed(

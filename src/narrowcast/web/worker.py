@@ -1,13 +1,18 @@
 """One thread for all that takes long: what somebody waits for goes first, what is done ahead is done once."""
 
 import logging
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar, final
 
 log = logging.getLogger(__name__)
+NICE = 10
+MOST_REST_S = 2.0
 Result = TypeVar("Result")
 
 
@@ -52,13 +57,20 @@ class Worker:
         self._thread.join(60)
 
     def _run(self) -> None:
+        with suppress(OSError):  # those who wait for an answer come first, whatever is computed; Linux knows threads
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._awaited or self._ahead or self._is_closed)
                 if self._is_closed:
                     return
                 future, what = self._awaited.popleft() if self._awaited else (None, self._first_ahead())
+            began = time.monotonic()
             self._do(future, what)
+            if future is None:  # at most half of the time: what is done ahead comes again with the next label
+                with self._wake:
+                    rest_s = min(MOST_REST_S, time.monotonic() - began)
+                    self._wake.wait_for(lambda: self._awaited or self._is_closed, rest_s)
 
     def _first_ahead(self) -> Callable[[], object]:
         return self._ahead.pop(next(iter(self._ahead)))

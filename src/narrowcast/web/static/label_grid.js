@@ -18,7 +18,7 @@ export class Grid {
   }
 
   show(tiles, { labels = {}, names = {}, pending = new Set() } = {}) {
-    this.tiles = tiles.map((tile) => ({ ...tile, others: tile.others ?? [], name: names[tile.item] ?? "" }));
+    this.tiles = tiles.map((tile) => ({ ...tile, others: tile.others ?? [], name: names[tile.item] ?? tile.name ?? "" }));
     for (const tile of this.tiles) {
       tile.value = labels[tile.item] ?? "";
       tile.isPending = pending.has(tile.item);
