@@ -50,7 +50,7 @@ def main() -> int:
     if arguments.quick:
         arguments.seeds, arguments.labels, arguments.categories = 1, 20, 2
     pool = _pool(arguments)
-    truth = _truth(pool, arguments.set)
+    truth = truth_of(pool, arguments.set)
     categories = _categories(truth, arguments.set, arguments.categories)
     name = f"mining-{arguments.set}"
     before = [Curve(**row) for row in record.read(arguments.out, name).get("runs", [])]
@@ -65,7 +65,7 @@ def main() -> int:
         done=dict(curves),
     )
     for number, curve in enumerate(runs, 1):
-        curves[curve.strategy, curve.category, curve.seed] = _thinned(curve)
+        curves[curve.strategy, curve.category, curve.seed] = thinned(curve)
         if number % (len(categories) * arguments.seeds) == 0:
             result = _result(pool, truth, categories, list(curves.values()))
             record.write(arguments.out, name, result, device=device)
@@ -90,7 +90,7 @@ def _pool(arguments: Any) -> Pool:
     return Pool.open(folder)
 
 
-def _truth(pool: Pool, name: str) -> Truth:
+def truth_of(pool: Pool, name: str) -> Truth:
     """Categories are folders; Tiny ImageNet's val is held out, of other photos 30% of each category."""
     paths = [Path(path) for path in pool.paths()]
     categories = [_category(path) for path in paths]
@@ -116,11 +116,11 @@ def _categories(truth: Truth, name: str, num: int) -> list[str]:
     return sorted(order[NUM_CATEGORIES : NUM_CATEGORIES + num])
 
 
-def _thinned(curve: Curve) -> Curve:
+def thinned(curve: Curve) -> Curve:
     """The curve at the numbers of labels that are told, rounded, so that the result stays small."""
     kept = [num for num in AT if num <= curve.labels[-1]]
     values = {measure: [round(at(curve, measure, num), 4) for num in kept] for measure in MEASURES}
-    return Curve(curve.strategy, curve.category, curve.seed, kept, **values)
+    return Curve(curve.strategy, curve.category, curve.seed, kept, **values, updates=curve.updates)
 
 
 def _result(pool: Pool, truth: Truth, categories: list[str], curves: list[Curve]) -> dict[str, Any]:

@@ -84,6 +84,8 @@ METHODS: dict[str, MethodConfig] = {
     "clamp": MethodConfig(clamp=True),
     "bgsplit": BG_SPLIT,
     "bgsplit-raw": replace(BG_SPLIT, features="raw", start="zero"),
+    "clamp-raw": MethodConfig(clamp=True, features="raw", start="zero"),
+    "auxiliary-raw": replace(AUXILIARY, features="raw", start="zero"),
     "bgsplit-random-head": replace(BG_SPLIT, auxiliary_start="random"),
     "bgsplit-logit-adjusted": replace(BG_SPLIT, loss="logit-adjusted"),
     "bgsplit-averaged": replace(BG_SPLIT, average=0.99),

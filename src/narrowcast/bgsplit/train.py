@@ -104,6 +104,12 @@ def train(
     return _finished(trainer.averaged, task, method, seed=seed)
 
 
+def reused(classifier: RareClassifier, task: Task) -> RareClassifier:
+    """A balanced probe for the task's categories, on the features that `classifier` learned for others (table 5.6)."""
+    features = classifier.features(task, task.split.train_rows)
+    return RareClassifier(classifier.net, _probe(classifier.net, MethodConfig(), features, task.split))
+
+
 def _build(task: Task, method: MethodConfig, features: Float[Tensor, "n d"], *, seed: int) -> SplitNet:
     pseudo = task.pseudo if method.auxiliary_weight else None
     if method.auxiliary_weight and pseudo is None:

@@ -171,9 +171,10 @@ def _lbfgs(
     return LinearModel(found.x[:dim].astype(np.float32), float(found.x[dim]))
 
 
-def average(first: LinearModel, second: LinearModel) -> LinearModel:
-    """The model whose logits are the mean of two models'."""
-    return LinearModel((first.weights + second.weights) / 2, (first.bias + second.bias) / 2)
+def blend(first: LinearModel, second: LinearModel, *, share: float) -> LinearModel:
+    """The model whose logits are `share` of the first one's and the rest of the second one's."""
+    weights = share * first.weights + (1 - share) * second.weights
+    return LinearModel(weights.astype(np.float32), share * first.bias + (1 - share) * second.bias)
 
 
 def centroid(features: Float[np.ndarray, "n dim"]) -> LinearModel:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from scipy import sparse
 
 from narrowcast.core.errors import UsageError
-from narrowcast.mine.linear import LinearModel, Whitening, average, centroid, fit_linear, whitening
+from narrowcast.mine.linear import LinearModel, Whitening, blend, centroid, fit_linear, whitening
 from narrowcast.mine.negatives import Known, Pseudo, PseudoLabels, neighbour_graph
 from narrowcast.mine.strategies import Candidates, Choice, Strategy
 
@@ -28,6 +28,7 @@ class Method:
         c, is_balanced: of the logistic regression.
         shrinkage: of the whitening that its penalty is measured in; 0 is none.
         plain_c: of a second regression in plain features, whose logits are averaged with the whitened one's; 0: none.
+        fade: labels up to which both count alike; then the whitened one's share falls as fade / labels. 0: never.
         starts_with_model: fit before the first question, where pseudo-labels make that possible; else it ranks by the
             centroid (line 4 of Algorithm 2).
     """
@@ -38,6 +39,7 @@ class Method:
     is_balanced: bool = True
     shrinkage: float = 0.0
     plain_c: float = 0.0
+    fade: float = 0.0
     starts_with_model: bool = False
 
 
@@ -210,9 +212,9 @@ class Miner:
         model = map_.undo(self._fitted)
         if not method.plain_c:
             return model
-        return average(
-            model, fit_linear(rows, labels, c=method.plain_c, is_balanced=method.is_balanced, weights=weights)
-        )
+        plain = fit_linear(rows, labels, c=method.plain_c, is_balanced=method.is_balanced, weights=weights)
+        num = int(np.isin(self.labels, (POSITIVE, NEGATIVE)).sum())
+        return blend(model, plain, share=0.5 * min(1.0, method.fade / num if method.fade and num else 1.0))
 
     def _whitened(self, places: Int64[np.ndarray, " n"], map_: Whitening) -> Float32[np.ndarray, "n dim"]:
         """Whitened rows of the pool; those that were needed before are remembered."""
