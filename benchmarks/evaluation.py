@@ -19,7 +19,8 @@ import torch
 
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.data_sets import open_clips
+from narrowcast.stream.clips import Clip
+from narrowcast.stream.data_sets import CAMVID, open_clips
 from narrowcast.stream.evaluate import SUMMARY, EvalConfig, evaluate
 
 METHODS = (
@@ -69,6 +70,7 @@ def main() -> int:
         replays_teacher=True,
     )
     clips = open_clips(sources(arguments))
+    groups = {clip.name: _group(clip) for clip in clips}
     expert = None if arguments.teacher == "labels" else _expert(arguments, device)
     cache = arguments.cache or arguments.work / "labels"
     failures = []
@@ -79,7 +81,7 @@ def main() -> int:
         elif report.row is not None:
             row = report.row
             print(f"{row['source']:24} {row['method']:16} {row[SCORE]:.3f} {row['speedup']:.2f} x", flush=True)
-    result = summarise(arguments.work / "eval" / SUMMARY, failures) | {
+    result = summarise(arguments.work / "eval" / SUMMARY, groups, failures) | {
         "setup": {name: getattr(arguments, name) for name in ("teacher", "classes", "size", "threads", "max_frames")}
     }
     print(record.table(["method", "mIoU", "cost", "less flow at equal cost", "streams below"], _lines(result)))
@@ -125,22 +127,38 @@ def sources(arguments: Namespace) -> list[str]:
 # -------------------------------------------------------------------------------------------------------- what it says
 
 
-def summarise(summary: Path, failures: list[str]) -> dict[str, Any]:
+def _group(clip: Clip) -> str:
+    """The data set that a stream is of, or the stream itself."""
+    if clip.truth is None:
+        return clip.name
+    return "CamVid" if set(CAMVID) <= set(clip.truth.classes) else "DAVIS-2016"
+
+
+def summarise(summary: Path, groups: dict[str, str], failures: list[str]) -> dict[str, Any]:
     """The rows, and what each method comes to over all streams."""
     rows = [{key: row.get(key) for key in KEPT} for row in record.read(summary.parent, summary.stem)]
     sources = sorted({row["source"] for row in rows})
     by_method = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         own = {source: _of(rows, source, method) for source in sources}
-        by_method[method] = _method([found for found in own.values() if found], rows, method)
-    return {"rows": rows, "methods": by_method, "streams": len(sources), "failures": failures}
+        by_method[method] = _method([found for found in own.values() if found], rows)
+        by_method[method]["groups"] = {
+            group: statistics.fmean(_mean(own[source], SCORE) for source in members)
+            for group, members in _members(groups, sources).items()
+            if all(own[source] for source in members)
+        }
+    return {"rows": rows, "methods": by_method, "streams": len(sources), "groups": groups, "failures": failures}
+
+
+def _members(groups: dict[str, str], sources: list[str]) -> dict[str, list[str]]:
+    return {group: [name for name in sources if groups[name] == group] for group in dict.fromkeys(groups.values())}
 
 
 def _of(rows: list[dict[str, Any]], source: str, method: str) -> list[dict[str, Any]]:
     return [row for row in rows if (row["source"], row["method"]) == (source, method) and row[SCORE] is not None]
 
 
-def _method(streams: list[list[dict[str, Any]]], rows: list[dict[str, Any]], method: str) -> dict[str, Any]:
+def _method(streams: list[list[dict[str, Any]]], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over streams of means over phases and seeds; cost is the whole of all streams over the teacher's."""
     every = [row for found in streams for row in found]
     gaps = {rival: [_gap(found, rows, rival) for found in streams] for rival in RIVALS}

@@ -44,7 +44,7 @@ def render(name: str) -> str:
     result = json.loads((HERE / "results" / f"{file or kind}.json").read_text(encoding="utf-8"))
     kinds = {
         "stream": stream,
-        "short": short,
+        "evaluation": evaluation,
         "jitnet": jitnet,
         "ratios": ratios,
         "davis": davis,
@@ -101,15 +101,18 @@ def stream(result: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def short(result: dict[str, Any]) -> str:
-    """The same in four columns, without the weakest rival, for the README."""
+def evaluation(result: dict[str, Any]) -> str:
+    """Every method over all streams: accuracy, cost, both against flow, and accuracy by data set."""
+    groups = list(dict.fromkeys(result["groups"].values()))
+    head = ["method", f"mIoU, {result['streams']} streams", "speedup", "less flow at equal cost", *groups]
     rows = []
-    for name, runs in by_method(result).items():
-        if name.startswith("hold@"):
-            continue
-        asked, speed = mean(run["teacher_fraction"] for run in runs), mean(run["speedup"] for run in runs)
-        rows.append([name, spread(run["miou_pooled"] for run in runs), percent(asked) + "%", times(speed)])
-    return table(["method", "mIoU", "teacher on", "speedup"], rows)
+    for name, row in result["methods"].items():
+        gap = row["less_at_equal_cost"]["flow-dis"]
+        apart = "" if row["streams"] == result["streams"] else f" ({row['streams']} of them)"
+        by_group = [percent(row["groups"][group]) if group in row["groups"] else "–" for group in groups]
+        against = "–" if gap is None or name.startswith("flow-dis") else f"{100 * gap:+.1f}"
+        rows.append([name, percent(row["miou"]) + apart, times(row["speedup"]), against, *by_group])
+    return table(head, rows)
 
 
 def jitnet(result: dict[str, Any]) -> str:

@@ -101,11 +101,27 @@ def test_a_prior_is_added_to_the_logits(float32: None) -> None:
     assert (learner.predict(image) == own.argmax(0)).mean() > 0.999
 
 
+def test_a_prior_counts_more_while_it_is_fresh(float32: None) -> None:
+    """Labels of 2 frames ago count 8 / 2 times as much, those of 8 and more frames ago once."""
+    config = LearnerConfig(own_share=3.0, prior_share=0.05, background_share=0.02, fresh_frames=8)
+    fourfold = LearnerConfig(own_share=3.0, prior_share=0.2, background_share=0.08, fresh_frames=0)
+    image = sample().image_rgb
+    prior = np.random.default_rng(0).integers(0, len(CLASSES), image.shape[:2]).astype(np.uint8)
+    np.testing.assert_array_equal(
+        tiny(config).predict(image, prior, age=2), tiny(fourfold).predict(image, prior, age=2)
+    )
+    assert (tiny(config).predict(image, prior, age=2) != tiny(config).predict(image, prior)).any()
+    for age in (0, 8, 30):
+        np.testing.assert_array_equal(tiny(config).predict(image, prior, age=age), tiny(config).predict(image, prior))
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"own_share": 0.0}, {"prior_share": -1.0}, {"background_share": float("inf")}], ids=str
+    "wrong",
+    [{"own_share": 0.0}, {"prior_share": -1.0}, {"background_share": float("inf")}, {"fresh_frames": -1}],
+    ids=str,
 )
 def test_shares_must_be_numbers_that_make_sense(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="share"):
+    with pytest.raises(ConfigError, match=r"share|fresh"):
         LearnerConfig(**wrong)
 
 

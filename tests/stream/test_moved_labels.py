@@ -128,3 +128,23 @@ def test_the_labels_before_are_followed_while_others_are_on_their_way() -> None:
         np.testing.assert_array_equal(with_mark.follow(frame), without.follow(frame))
         if ix == 1:
             with_mark.mark()
+
+
+def test_labels_have_an_age_that_survives() -> None:
+    """Frames since the labelled one, also where the labels come late."""
+    image, labels = scene(0)
+    moved = MovedLabels(SIZE_WH)
+    moved.follow(image)
+    moved.restart(labels)
+    for _ in range(3):
+        moved.follow(image)
+    assert moved.age == 3
+    moved.mark()
+    moved.follow(image)
+    assert moved.age == 4
+    resumed = MovedLabels(SIZE_WH)
+    resumed.load(moved.tensors())
+    assert resumed.age == 4
+    moved.follow(image)
+    moved.adopt(labels)
+    assert moved.age == 2

@@ -24,7 +24,7 @@ from narrowcast.stream.replay import Replay
 from narrowcast.stream.schedule import StrideSchedule, has_elapsed, is_multiple, next_stride, wants_update
 from narrowcast.stream.targets import resize_labels, targets
 
-MAX_STRIDE = 32  # ours, half of the thesis's: what comes into view is known to the teacher alone
+MAX_STRIDE = 16  # ours, a quarter of the thesis's: what comes into view is known to the teacher alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,7 +207,7 @@ class Distiller:
         if frame.is_after_gap or before_wh not in (None, self.frame_size_wh):
             self._forget_the_scene()
         prior = self._follow(image)
-        prediction = self.learner.predict(image, prior)
+        prediction = self.learner.predict(image, prior, age=0 if self.moved is None else self.moved.age)
         student_ms = _since_ms(started)
         if not (self.is_due(frame.index) and self.may_ask(frame)):
             return StreamReport(

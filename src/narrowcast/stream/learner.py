@@ -36,6 +36,8 @@ class LearnerConfig:
         own_share: factor on the student's logits, to which those of a prior are added.
         prior_share, background_share: logit of the class that the prior names for a pixel; less where it names the
             background, since what is new is background to it. 0: there is no prior.
+        fresh_frames: a prior of labels that are n frames old, fewer than these, counts `fresh_frames` / n times as
+            much: they have hardly moved yet, and little is new. 0 or 1: all ages alike.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -45,6 +47,7 @@ class LearnerConfig:
     own_share: float = 0.3
     prior_share: float = 2.0
     background_share: float = 0.6
+    fresh_frames: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -53,7 +56,7 @@ class LearnerConfig:
             raise ConfigError(f"momentum = {self.momentum}: must be in [0, 1)")
         if not 0 < self.own_share < math.inf:
             raise ConfigError(f"own_share = {self.own_share}: must be positive and finite")
-        for name in ("prior_share", "background_share"):
+        for name in ("prior_share", "background_share", "fresh_frames"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative, nor infinite")
 
@@ -89,23 +92,31 @@ class Learner:
         else:
             self.optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
-    def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None = None) -> Labels:
-        """The most probable class of every pixel, by the image and by what is known of it before."""
-        with torch.inference_mode():
-            return self._named(self._coarse_logits(image_rgb), image_rgb.shape[:2], prior)
+    def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None = None, *, age: int = 0) -> Labels:
+        """The most probable class of every pixel, by the image and by a prior: labels that are `age` frames old.
 
-    def predict_with(self, net: nn.Module, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None) -> Labels:
+        An age of 0 is none, and counts as one that is not fresh.
+        """
+        with torch.inference_mode():
+            return self._named(self._coarse_logits(image_rgb), image_rgb.shape[:2], prior, age)
+
+    def predict_with(
+        self, net: nn.Module, image_rgb: UInt8[np.ndarray, "h w 3"], prior: Labels | None, *, age: int = 0
+    ) -> Labels:
         """The same by a copy of the network; it touches nothing that changes while the network learns."""
         with torch.inference_mode():
             with self._autocast():
                 coarse = net.coarse_logits(self._to_input(image_rgb))  # type: ignore[operator]
-            return self._named(coarse, image_rgb.shape[:2], prior)
+            return self._named(coarse, image_rgb.shape[:2], prior, age)
 
-    def _named(self, coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...], prior: Labels | None) -> Labels:
+    def _named(
+        self, coarse: Float[Tensor, "1 k h2 w2"], size_hw: tuple[int, ...], prior: Labels | None, age: int
+    ) -> Labels:
         """The most probable class of every pixel, by coarse logits and the prior."""
         config, ahead = self.config, leads(coarse, size_hw)
         if prior is not None and config.prior_share:
-            named, background = config.prior_share / config.own_share, config.background_share / config.own_share
+            trust = max(1.0, config.fresh_frames / age if age else 0) / config.own_share
+            named, background = trust * config.prior_share, trust * config.background_share
             favour(ahead, torch.from_numpy(prior).to(self.device), named=named, background=background)
         return winners(ahead)
 

@@ -112,7 +112,8 @@ class LiveDistiller:
         lesson = self._hear(frame.index)
         image = shrink(frame.image_rgb, self.size_wh or size_wh)
         prior = self._follow(image)
-        prediction = self.learner.predict_with(self._copy.net, image, prior)
+        age = 0 if self.moved is None else self.moved.age
+        prediction = self.learner.predict_with(self._copy.net, image, prior, age=age)
         student_ms, latency_ms = _since_ms(began), (time.monotonic() - arrived_s) * 1e3
         facts = LiveFacts(
             taught_frame=None if lesson is None else lesson.question.frame.index,

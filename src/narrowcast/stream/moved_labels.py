@@ -32,12 +32,15 @@ class MovedLabels:
         self._origin_xy = self._here_xy
         self._grey: UInt8[np.ndarray, "h w ..."] | None = None  # the last frame, as the flow takes it
         self._labels: UInt8[np.ndarray, "h w"] | None = None
+        self.age = 0  # frames since the labelled one
+        self._since_mark = 0
         self._marked_xy: Float32[np.ndarray, "h w 2"] | None = None  # as `_origin_xy`, from the frame that was marked
 
     def follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The labels as they lie in the next frame; None before there were any."""
         grey = self._flow.prepare(image_rgb)
         previous, self._grey = self._grey, grey
+        self.age, self._since_mark = self.age + 1, self._since_mark + 1
         if self._labels is None and self._marked_xy is None:
             return None
         if previous is not None:
@@ -50,27 +53,29 @@ class MovedLabels:
 
     def restart(self, labels: UInt8[np.ndarray, "h w"]) -> None:
         """Go on from `labels` of the frame that was followed last."""
-        self._labels, self._origin_xy = labels, self._here_xy
+        self._labels, self._origin_xy, self.age = labels, self._here_xy, 0
 
     def mark(self) -> None:
         """Remember the frame that was followed last: its labels will come later, in `adopt`."""
-        self._marked_xy = self._here_xy
+        self._marked_xy, self._since_mark = self._here_xy, 0
 
     def adopt(self, labels: UInt8[np.ndarray, "h w"]) -> None:
         """Go on from `labels` of the frame that was marked, as they lie in the frame that was followed last."""
         assert self._marked_xy is not None
         self._labels, self._origin_xy, self._marked_xy = labels, self._marked_xy, None
+        self.age = self._since_mark
 
     def tensors(self) -> dict[str, Tensor]:
         """What `load` needs to go on exactly."""
         held = {"labels": self._labels, "grey": self._grey, "origin_xy": self._origin_xy}
-        return {f"moved.{name}": torch.from_numpy(value.copy()) for name, value in held.items() if value is not None}
+        tensors = {f"moved.{name}": torch.from_numpy(value.copy()) for name, value in held.items() if value is not None}
+        return tensors | {"moved.age": torch.tensor(self.age)}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Bring back what `tensors` gave."""
         held = {name: tensors[f"moved.{name}"].numpy() for name in ("labels", "grey") if f"moved.{name}" in tensors}
         self._labels, self._grey = held.get("labels"), held.get("grey")
-        self._origin_xy = tensors["moved.origin_xy"].numpy()
+        self._origin_xy, self.age = tensors["moved.origin_xy"].numpy(), int(tensors["moved.age"])
 
 
 def _read(values: np.ndarray, at_xy: np.ndarray, interpolation: int) -> np.ndarray:
