@@ -45,6 +45,7 @@ def render(name: str) -> str:
     kinds = {
         "stream": stream,
         "evaluation": evaluation,
+        "short": short,
         "jitnet": jitnet,
         "ratios": ratios,
         "davis": davis,
@@ -99,6 +100,17 @@ def stream(result: dict[str, Any]) -> str:
         costs += [number(mean(run[key] for run in runs)) for key in ("student_ms_p50", "update_ms_p50")]
         rows.append([f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name, *scores, *costs])
     return table(head, rows)
+
+
+def short(result: dict[str, Any]) -> str:
+    """The same in four columns, without the weakest rival, for the README."""
+    rows = []
+    for name, runs in by_method(result).items():
+        if name.startswith("hold@"):
+            continue
+        asked, speed = mean(run["teacher_fraction"] for run in runs), mean(run["speedup"] for run in runs)
+        rows.append([name, spread(run["miou_pooled"] for run in runs), percent(asked) + "%", times(speed)])
+    return table(["method", "mIoU", "teacher on", "speedup"], rows)
 
 
 def evaluation(result: dict[str, Any]) -> str:
