@@ -1,6 +1,10 @@
 """`narrowcast mine update`: features from labels, kept beside the old, promoted or not, and followed."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +75,25 @@ def test_what_cannot_be_learned_from_is_one_line(cli: Cli, pool: Pool) -> None:
     assert cli("mine", "update", *POOL, "--teacher", "resnet1").code == 2
     with pool.locked():
         assert "learning its features" in cli("mine", "update", *POOL).error
+
+
+@pytest.mark.slow
+def test_it_stays_and_learns_again_when_there_are_new_labels(cli: Cli, pool: Pool) -> None:
+    command = ["mine", "update", *POOL, "--epochs", "1", "--strategy", "tropel-rn100", "--every", "2", "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "narrowcast", *command, "--device", "cpu"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        cli("mine", "label", "red", "negative", "photos/grey-50.png", "photos/grey-51.png", *POOL)
+        second = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert (first["labels"], second["labels"]) == (39, 41)
+    assert [name.rpartition("+")[2] for name in (first["version"], second["version"])] == ["1", "2"]

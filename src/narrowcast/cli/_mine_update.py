@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from narrowcast.core.runtime import pick_device, seed_everything
 from narrowcast.mine.features import FEATURES, WEIGHTS, VersionNote
 from narrowcast.mine.indexing import write_version
 from narrowcast.mine.labels import LabelLog
+from narrowcast.mine.miner import PoolFacts
 from narrowcast.mine.pool import Pool
 from narrowcast.mine.session import MiningSession
 from narrowcast.mine.updates import Update, UpdateConfig, beside, update_features
@@ -93,15 +93,14 @@ class _Updater:
 
     def _learn(self, fit: FeatureFit) -> Update:
         config = UpdateConfig(seed=self.seed + fit.num_fits)
-        with ExitStack() as stack, Progress("learn features") as progress:
-            sessions = {
-                name: stack.enter_context(MiningSession.open(self.pool.path, name, method=self.strategy))
-                for name in self.categories
-            }
-            miners = {name: session.miner for name, session in sessions.items()}
+        features = self.pool.features()
+        facts = PoolFacts(features)
+        with LabelLog.open(self.pool.path) as log, Progress("learn features") as progress:
+            common = {"method": self.strategy, "features": features, "facts": facts}
+            miners = {name: MiningSession(self.pool, log, name, **common).miner for name in self.categories}
             fit.on_report = lambda report: progress.show(report.done, report.total, f"loss {report.loss:.3f}")
             learned = beside(self.pool.features(self.root.name), fit)
-            return update_features(miners, learned, items=self.pool.items(), config=config)
+            return update_features(miners, learned, items=self.pool.items(), config=config, facts=facts)
 
     def _keep(self, found: Update, fit: FeatureFit) -> str:
         """Write the new version beside the old ones, with the weights that make it; choose it if it won."""

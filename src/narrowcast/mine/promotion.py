@@ -8,7 +8,7 @@ count as negatives there, for both alike; so what only the new features see as p
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,15 +83,15 @@ def judge(
     *,
     old: Float[np.ndarray, "pool dim"],
     new: Float[np.ndarray, "pool dim2"],
-    facts: Mapping[str, PoolFacts] | None = None,
+    old_facts: PoolFacts | None = None,
 ) -> Promotion:
-    """Compare two versions of features on what was set aside. `facts`: of "old" and "new", where they are known."""
-    known = facts or {"old": PoolFacts(old), "new": PoolFacts(new)}
+    """Compare two versions of features on what was set aside."""
+    old_facts, new_facts = old_facts or PoolFacts(old), PoolFacts(new)
     found: list[Judgement] = []
     differences: list[Float64[np.ndarray, " n"]] = []
     for trial in trials:
-        before = precisions(trial, old, known["old"])
-        after = precisions(trial, new, known["new"])
+        before = precisions(trial, old, old_facts)
+        after = precisions(trial, new, new_facts)
         if len(before):
             found.append(Judgement(trial.category, len(before), float(after.mean()), float(before.mean())))
             differences.append(after - before)

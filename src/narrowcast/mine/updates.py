@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int8, Shaped
 
 from narrowcast.core.errors import ConfigError, UsageError
 from narrowcast.mine.features import normalised
-from narrowcast.mine.miner import NEGATIVE, POSITIVE, Miner
+from narrowcast.mine.miner import NEGATIVE, POSITIVE, Miner, PoolFacts
 from narrowcast.mine.negatives import bottom_half
 from narrowcast.mine.promotion import ONE_IN, Promotion, Trial, judge, set_aside
 
@@ -76,11 +76,13 @@ def update_features(
     *,
     items: Sequence[str],
     config: UpdateConfig,
+    facts: PoolFacts | None = None,
 ) -> Update:
     """Learn features from the labels of all `miners` that are not set aside, and judge them on those that are.
 
     Args:
         items: the content identity of each photo, which says what is set aside.
+        facts: of the features that the miners have, where they are known.
 
     Raises:
         UsageError: no category has a positive to learn from.
@@ -99,7 +101,7 @@ def update_features(
         Trial(name, miner.method, miner.labels, asides[name], column != 0)
         for (name, miner), column in zip(miners.items(), columns, strict=True)
     ]
-    return Update(features, judge(trials, old=old, new=features), labels)
+    return Update(features, judge(trials, old=old, new=features, old_facts=facts), labels)
 
 
 def taught(
