@@ -97,3 +97,23 @@ def test_it_stays_and_learns_again_when_there_are_new_labels(cli: Cli, pool: Poo
     assert process.returncode == 128 + signal.SIGINT
     assert (first["labels"], second["labels"]) == (39, 41)
     assert [name.rpartition("+")[2] for name in (first["version"], second["version"])] == ["1", "2"]
+
+
+def test_a_simulation_with_updates_is_beside_the_frozen_one(cli: Cli, pool: Pool) -> None:
+    rows = [
+        f"{path},{'red' if 'red' in path else 'grey'},{'test' if ix % 3 else 'train'}"
+        for ix, path in enumerate(pool.paths())
+    ]
+    Path("truth.csv").write_text("\n".join(["path,category,split", *rows]))
+    words = ("mine", "simulate", *POOL, "--truth", "truth.csv", "--out", "run", "--categories", "red", "--seeds", "1")
+    words = (*words, "--strategies", "tropel-rn100", "--labels", "4", "--batch", "2", "--device", "cpu")
+    cli(*words, "--update-every", "2")
+    runs = json.loads(Path("run/summary.json").read_text())
+    assert [run["strategy"] for run in runs] == ["tropel-rn100", "tropel-rn100+updates"]
+    assert [update["labels"] for update in runs[1]["updates"]] == [2, 4]
+    assert not any(update["is_promoted"] for update in runs[1]["updates"])  # too few are set aside
+    assert runs[1]["ap"] == runs[0]["ap"]
+    assert cli(*words).code == 0  # goes on with frozen features alone
+    assert "update_every = 2, not 4" in cli(*words, "--update-every", "4").error
+    assert "must be a multiple of --batch" in cli(*words, "--update-every", "3").error
+    assert "have no effect without --update-every" in cli(*words, "--adapt", "1").error

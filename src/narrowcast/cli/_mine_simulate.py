@@ -141,12 +141,13 @@ def _learned(
 
 def _sign(out: Path, config: Mapping[str, object]) -> None:
     """Write down what this folder's runs are of; another simulation is refused."""
-    path = out / RUN
+    path, before = out / RUN, {}
     if path.exists():
-        changed = difference(json.loads(path.read_text(encoding="utf-8")).get("config", {}), config)
+        before = json.loads(path.read_text(encoding="utf-8")).get("config", {})
+        changed = difference(before, {name: value for name, value in config.items() if name in before})
         if changed is not None:
             raise UsageError(f"{out}: holds a simulation with {changed}; choose another --out")
-    write_json(path, {"config": dict(config)} | describe(pick_device("cpu")))
+    write_json(path, {"config": before | dict(config)} | describe(pick_device("cpu")))
 
 
 def _answer(out: Path, curves: list[Curve], num_labels: int, *, as_json: bool) -> None:
