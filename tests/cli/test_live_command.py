@@ -1,9 +1,11 @@
 """`narrowcast stream run --live`."""
 
 import json
+import urllib.request
 from pathlib import Path
 
 import pytest
+import typer
 
 from narrowcast.stream import live_run
 
@@ -44,3 +46,22 @@ def test_misuse_is_one_line(stream: Cli, words: list[str], message: str) -> None
     assert answer.code == 2
     assert message in answer.error
     assert not Path("run").exists()
+
+
+def test_a_page_to_watch_it_on(stream: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the run lasts, `/state` counts its frames; the address is on stderr."""
+    seen = []
+
+    def look(folder: Path) -> None:
+        address = "".join(capture).split("watch it at ")[1].split()[0]
+        with urllib.request.urlopen(f"{address}state") as answer:
+            seen.append(json.load(answer))
+
+    capture: list[str] = []
+    tell = typer.echo
+    monkeypatch.setattr(typer, "echo", lambda text, **how: (capture.append(text), tell(text, **how)))
+    monkeypatch.setattr(live_run, "write_report", look)
+    answer = stream("--live", "--web", "0", "--output", "none")
+    assert answer.code == 0, answer.err
+    assert "watch it at http://127.0.0.1:" in answer.err
+    assert (seen[0]["counts"]["frames"], seen[0]["is_over"]) == (NUM, True)

@@ -191,10 +191,10 @@ def test_late_labels_are_moved_to_the_frame_they_find_and_the_lesson_is_told_the
 
 
 def test_the_teacher_is_asked_earlier_where_it_answers_late() -> None:
-    """Labels must not be older than the stride before others come, so the delay is taken off the stride."""
+    """Labels must be as old on average as they would be without a delay, so that is taken off the stride twice."""
     live, trainer = stepping(LookupTeacher(LABELS))
     with trainer:
-        live._asked, live.stride, live._delay = FRAMES[0], 6, 2.0
+        live._asked, live.stride, live._delay = FRAMES[0], 8, 2.0
         assert not live.is_due(3)
         assert live.is_due(4)
         live._delay = 50.0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,13 @@ from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.methods import overlaid
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
+from narrowcast.video.container import without_password
 from narrowcast.video.patience import LIVE, SHORT
 from narrowcast.video.source import FrameSource, open_source
+from narrowcast.web.access import Access
+from narrowcast.web.monitor import Monitor
+from narrowcast.web.monitor_app import monitor_app
+from narrowcast.web.serving import serving
 
 SECTIONS = ("schedule", "learner", "distill", "teacher", "run", "live")
 
@@ -70,6 +76,7 @@ class RunRequest:
     pace: bool = False
     budget: float | None = None
     keep: float | None = None
+    web: int | None = None
 
 
 def run(request: RunRequest, *, as_json: bool) -> None:
@@ -98,6 +105,7 @@ def run(request: RunRequest, *, as_json: bool) -> None:
         run_json = {"config": to_dict(config), "classes": list(teacher.classes), "environment": describe(device)}
         with (
             RunFolder.open(request.out, run_json, resume=request.resume) as folder,
+            _watched(request, teacher.classes) as watchers,
             stop_on_signal("this frame") as stop,
         ):
             reports = (run_stream if config.live is None else run_live)(
@@ -108,11 +116,24 @@ def run(request: RunRequest, *, as_json: bool) -> None:
                 folder=folder,
                 device=device,
                 scorer=scorer,
+                watchers=watchers,
                 should_stop=lambda: stop.is_asked,
             )
             _show(reports, source, start)
     _tell(request.out, as_json=as_json)
     stop.exit()
+
+
+@contextmanager
+def _watched(request: RunRequest, classes: tuple[str, ...]) -> Iterator[list[Monitor]]:
+    """The monitor behind the page that --web serves while the block runs; none without it."""
+    if request.web is None:
+        yield []
+        return
+    access, monitor = Access(), Monitor(source=without_password(request.source), classes=classes)
+    with serving(monitor_app(monitor, access), access, port=request.web) as address:
+        typer.echo(f"watch it at {address.url}", err=True)
+        yield [monitor]
 
 
 def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RunConfig:

@@ -48,6 +48,7 @@ def run(
     pace: Annotated[bool, typer.Option("--pace", help="Play a recorded video at its own rate.")] = False,
     budget: Annotated[float | None, typer.Option(help="Cores that teacher and updates may take: 0.5.")] = None,
     keep: Annotated[float | None, typer.Option(help="Minutes of reports, labels and video to keep.")] = None,
+    web: Annotated[int | None, typer.Option(help="Serve a page to watch it on, on this port of 127.0.0.1.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     config: Recipe = None,
@@ -85,6 +86,7 @@ def run(
         pace=pace,
         budget=budget,
         keep=keep,
+        web=web,
     )
     _run.run(request, as_json=json)
 

@@ -145,10 +145,14 @@ class LiveDistiller:
         return LiveStep(_with(report, lesson), None if lesson is None else (lesson.question.frame, _taught(lesson)))
 
     def is_due(self, frame_index: int) -> bool:
-        """Whether the teacher must be asked now, so that no labels get older than the stride before others come."""
+        """Whether the teacher must be asked now, so that labels are as old on average as they would be without a delay.
+
+        Labels that are there at once are 0 to δ frames old, where δ is the stride. Those that come n frames late and
+        are asked for every m are n to n + m frames old: m = δ - 2 n.
+        """
         if self._asked is None:
             return True
-        return frame_index - self._asked.index >= max(1, self.stride - round(self._delay))
+        return frame_index - self._asked.index >= max(1, self.stride - round(2 * self._delay))
 
     def _swap(self) -> bool:
         before, self._copy = self._copy, self.trainer.exchange(self._copy)

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, final
 
@@ -19,7 +19,7 @@ from narrowcast.stream.distill import Distiller, StreamReport, score_labels
 from narrowcast.stream.event_log import EventLog
 from narrowcast.stream.live import LiveDistiller, LiveStep, shares_of
 from narrowcast.stream.live_summary import LiveTotals, summarise_live
-from narrowcast.stream.outputs import Outputs, make_outputs
+from narrowcast.stream.outputs import Output, Outputs, make_outputs
 from narrowcast.stream.report import write_report
 from narrowcast.stream.retention import Retention
 from narrowcast.stream.run import CHECKPOINT, DEFAULT_FPS, STUDENT, RunConfig
@@ -40,6 +40,7 @@ def run_live(
     folder: RunFolder,
     device: torch.device,
     scorer: Teacher | None = None,
+    watchers: Sequence[Output] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[StreamReport]:
     """Run a live stream into `folder`, a report a frame; where the folder has a checkpoint, from there on.
@@ -49,6 +50,7 @@ def run_live(
         student: over the teacher's classes; changed in place.
         teacher: called in a thread of its own.
         scorer: labels the frames that `score_every` asks for, between two frames: a folder of labels.
+        watchers: hear of every frame, as outputs do.
         should_stop: as for `run_stream`.
 
     Raises:
@@ -60,6 +62,7 @@ def run_live(
     run = _LiveRun(distiller, folder, config, scorer)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
+    outputs.add(*watchers)
     retention = Retention(folder, outputs, 60 * config.live.keep_min)
     stopping = threading.Event()
     frames = paced(source, stopping=stopping) if config.live.is_paced else source

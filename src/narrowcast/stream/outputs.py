@@ -290,6 +290,10 @@ class Outputs:
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = list(outputs)
 
+    def add(self, *outputs: Output) -> None:
+        """Write to these as well."""
+        self._outputs += outputs
+
     def __enter__(self) -> "Outputs":
         return self
 

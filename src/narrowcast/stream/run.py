@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,7 +20,7 @@ from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
 from narrowcast.stream.live import LiveConfig
-from narrowcast.stream.outputs import Outputs, check_kinds, make_outputs
+from narrowcast.stream.outputs import Output, Outputs, check_kinds, make_outputs
 from narrowcast.stream.report import write_report
 from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs, summarise
@@ -89,6 +89,7 @@ def run_stream(
     folder: RunFolder,
     device: torch.device,
     scorer: Teacher | None = None,
+    watchers: Sequence[Output] = (),
     should_stop: Callable[[], bool] = lambda: False,
     may_ask: Callable[[Frame], bool] = lambda _: True,
 ) -> Iterator[StreamReport]:
@@ -98,6 +99,7 @@ def run_stream(
         source: must begin at `next_frame(folder.path)`.
         student: over the teacher's classes; changed in place.
         scorer: labels the frames that `score_every` asks for; the teacher itself unless given.
+        watchers: hear of every frame, as outputs do.
         should_stop: asked after every frame, and while waiting for one; when it says yes the run ends as it would at
             the end of the source.
         may_ask: asked of a frame on which the teacher is due; where it says no, the next frame asks again.
@@ -111,6 +113,7 @@ def run_stream(
     run = _Run(distiller, SegmentationScores(teacher.classes), Costs(), folder)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
+    outputs.add(*watchers)
     folder.keep_reports(before_frame=first)
     _check_reports(folder, first)
     with outputs, prefetch(source, should_stop=should_stop) as frames:
