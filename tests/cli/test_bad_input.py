@@ -80,7 +80,7 @@ OPTIONS = [
     ("--size 8x8", "--size 8x8: both sides must have 32 to 8192 pixels"),
     ("--size 0x0", "--size 0x0: both sides must have"),
     ("--size 99999999x99999999", "--size 99999999x99999999: both sides must have"),
-    ("--output gif", "--output gif: expected overlay, side-by-side, png, rle or none"),
+    ("--output gif", "--output gif: expected overlay, side-by-side, png, rle, lessons or none"),
     ("--output png --output png", "--output png: is given twice"),
     ("--output none --output png", "--output none: writes nothing, so it stands alone"),
     ("--output overlay --output side-by-side", "both labelled.mp4; choose one"),

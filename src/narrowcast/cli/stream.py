@@ -32,7 +32,7 @@ def run(
     ] = None,
     output: Annotated[
         list[str] | None,
-        typer.Option(help="overlay, side-by-side, png, rle, none; may be given again. [default: overlay]"),
+        typer.Option(help="overlay, side-by-side, png, rle, lessons, none; may be given again. [default: overlay]"),
     ] = None,
     score_every: Annotated[int, typer.Option(help="Score every N-th frame with the teacher, outside the cost.")] = 0,
     score_with: Annotated[
@@ -255,3 +255,19 @@ def export(
     from narrowcast.cli import _apply
 
     _apply.export(student, out, size, as_json=json)
+
+
+@app.command()
+def events(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was made with --output lessons.")],
+    config: Recipe = None,
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Find where a stream changed, and where its teacher was likely wrong; writes RUN/events.
+
+    Example: narrowcast stream events runs/city
+    """
+    from narrowcast.cli import _events
+
+    _events.events(run, config, set_ or [], as_json=json)

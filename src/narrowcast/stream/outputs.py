@@ -19,6 +19,7 @@ from narrowcast.core.files import write_bytes
 from narrowcast.core.frames import Frame
 from narrowcast.core.lines import drop_lines
 from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.lesson_pictures import LessonPictures
 from narrowcast.video.labels import encode_rle, write_label_png
 from narrowcast.video.overlay import draw_caption, draw_legend, overlay, side_by_side
 from narrowcast.video.source import open_source
@@ -26,7 +27,7 @@ from narrowcast.video.writer import VideoWriter, concat
 
 log = logging.getLogger(__name__)
 
-KINDS = ("overlay", "side-by-side", "png", "rle")
+KINDS = ("overlay", "side-by-side", "png", "rle", "lessons")
 MAX_SPACED, MAX_WORST, SAMPLE_WIDTH = 8, 4, 640
 
 
@@ -369,6 +370,8 @@ def make_outputs(kinds: Sequence[str], folder: Path, classes: Sequence[str], *, 
     for kind in kinds:
         if kind == "png":
             outputs.append(LabelPngs(folder))
+        elif kind == "lessons":
+            outputs.append(LessonPictures(folder))
         elif kind == "rle":
             outputs.append(RunLengths(folder, classes))
         else:
