@@ -321,7 +321,7 @@ def test_kinds(kinds: tuple[str, ...], files: set[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kinds", "message"),
     [
-        (("gif",), "--output gif: expected overlay, side-by-side, png, rle or none"),
+        (("gif",), "--output gif: expected overlay, side-by-side, png, rle, lessons or none"),
         (("overlay", "overlay"), "--output overlay: is given twice"),
         (("none", "png"), "--output none: writes nothing, so it stands alone"),
         (("side-by-side", "overlay"), "overlay and side-by-side are both labelled.mp4; choose one"),

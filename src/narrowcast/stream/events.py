@@ -28,6 +28,8 @@ class EventsConfig:
         min_area: least share of the frame for two to disagree about.
         agreement: least share of a disputed region on which the labels of the lesson before, and of the one after,
             side with the student.
+        nearby: most that the one who sees nothing there may see of the same class around, as a share of the region:
+            else it was seen, only not quite there.
         candidates: likely errors of the teacher to export, those with the most pixels at stake first.
     """
 
@@ -35,13 +37,14 @@ class EventsConfig:
     apart_s: float = 3.0
     min_area: float = 0.001
     agreement: float = 0.5
+    nearby: float = 0.2
     candidates: int = 200
 
     def __post_init__(self) -> None:
         if self.peaks < 1 or self.candidates < 1:
             raise ConfigError(f"[events]: peaks = {self.peaks}, candidates = {self.candidates}: must be at least 1")
-        if not (0 < self.min_area < 1 and 0 < self.agreement <= 1 and self.apart_s >= 0):
-            raise ConfigError("[events]: min_area and agreement are shares above 0, apart_s is not negative")
+        if not (0 < self.min_area < 1 and 0 < self.agreement <= 1 and min(self.apart_s, self.nearby) >= 0):
+            raise ConfigError("[events]: min_area and agreement are shares above 0, apart_s and nearby not negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def peaks_of(lessons: Sequence[Effort], config: EventsConfig) -> list[Effort]:
 
 
 def disputes(lessons: Iterable[LessonPicture], config: EventsConfig) -> Iterator[Dispute]:
-    """Where the teacher is likely wrong: what it said of a frame, but neither before nor after, nor the student ever."""
+    """Where the teacher is likely wrong: what it said of a frame, but neither before nor after, nor the student."""
     previous: LessonPicture | None = None
     current: LessonPicture | None = None
     for following in lessons:
@@ -136,16 +139,30 @@ def _disputed(
         if min(sides) < config.agreement:
             continue
         left, top, width, height = (int(value) for value in stats[ix][:4])
+        box_xyxy = (left, top, left + width, top + height)
+        student_class, teacher_class = (
+            int(np.bincount(who[region]).argmax()) for who in (current.student, current.teacher)
+        )
+        blind, seen = (current.teacher, student_class) if student_class else (current.student, teacher_class)
+        if (around(blind, box_xyxy) == seen).sum() > config.nearby * region.sum():
+            continue
         yield Dispute(
             current.frame,
-            (left, top, left + width, top + height),
+            box_xyxy,
             area=float(region.mean()),
-            student_class=int(np.bincount(says).argmax()),
-            teacher_class=int(np.bincount(current.teacher[region]).argmax()),
+            student_class=student_class,
+            teacher_class=teacher_class,
             before=sides[0],
             after=sides[1],
             region=region,
         )
+
+
+def around(image: Any, box_xyxy: tuple[int, int, int, int]) -> Any:
+    """The part of an image or of labels in a box and half a box's sides around it."""
+    left, top, right, bottom = box_xyxy
+    across, down = (right - left) // 2 + 8, (bottom - top) // 2 + 8
+    return image[max(0, top - down) : bottom + down, max(0, left - across) : right + across]
 
 
 def moved(

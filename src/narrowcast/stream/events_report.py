@@ -18,12 +18,11 @@ from narrowcast.core.errors import SourceError
 from narrowcast.core.files import write_bytes, write_json, write_text
 from narrowcast.core.page import INK, SERIES, Block, Gallery, KeyFigure, Section, Table, Text
 from narrowcast.core.runs import RUN, read_reports
-from narrowcast.stream.events import Dispute, Effort, EventsConfig, disputes, efforts, peaks_of
+from narrowcast.stream.events import Dispute, Effort, EventsConfig, around, disputes, efforts, peaks_of
 from narrowcast.stream.lesson_pictures import LessonPicture, read_lessons
 from narrowcast.video.overlay import overlay, side_by_side
 
 FOLDER, CANDIDATES = "events", "candidates.csv"
-MARGIN = 0.5  # of a box's sides, around it; ours
 MOST_PICTURES = 24  # of disputed frames, on the page
 COLUMNS = ("path", "label", "category", "frame", "time_s", "teacher", "student", "area", "before", "after", "box_xyxy")
 
@@ -78,12 +77,12 @@ def _export(
     rows = []
     for number, one in enumerate(own):
         path = Path("images") / f"{lesson.frame:08}-{number}.jpg"
-        _write_jpeg(folder / path, _crop(lesson.image_rgb, one.box_xyxy))
+        _write_jpeg(folder / path, around(lesson.image_rgb, one.box_xyxy))
         is_there = one.student_class != 0  # what the student sees there; else the teacher sees what is not there
         rows.append(
             {
                 "path": str(path),
-                "label": "positive" if is_there else "negative",
+                "label": "positive" if is_there else "unsure",  # a thing that the teacher sees once may well be there
                 "category": classes[one.student_class if is_there else one.teacher_class],
                 "frame": lesson.frame,
                 "time_s": "" if time_s is None else round(time_s, 3),
@@ -96,12 +95,6 @@ def _export(
             }
         )
     return rows
-
-
-def _crop(image_rgb: UInt8[np.ndarray, "h w 3"], box_xyxy: tuple[int, int, int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    left, top, right, bottom = box_xyxy
-    across, down = round(MARGIN * (right - left)) + 8, round(MARGIN * (bottom - top)) + 8
-    return image_rgb[max(0, top - down) : bottom + down, max(0, left - across) : right + across]
 
 
 def _both(lesson: LessonPicture) -> UInt8[np.ndarray, "h w 3"]:
@@ -155,12 +148,14 @@ def _page(run: Path, lessons: Sequence[Effort], peaks: Sequence[Effort], rows: S
 
 
 _HOW_TO_READ = (
-    "A lesson is a frame that the teacher labelled and the student learned. Its effort is the number of updates that it "
-    "took: none where the student agreed already. Effort peaks where something happens that the student did not know "
-    "from the minutes before; the peaks are the lessons of most updates, and of those the ones where it knew least.",
-    "The teacher was likely wrong where it disagrees with the student and its own labels of the lesson before and of "
-    "the one after, moved here by optical flow, side with the student. Left the student, right the teacher. "
-    "The regions are exported as photos with the label that the student suggests: candidates, which a person verifies.",
+    "A lesson is a frame that the teacher labelled and the student learned. Its effort is the number of updates "
+    "that it took: none where the student agreed already. Effort peaks where something happens that the student "
+    "did not know from the minutes before; the peaks are the lessons of most updates, and of those the ones where "
+    "it knew least.",
+    "The teacher was likely wrong where it disagrees with the student and its own labels of the lesson before and "
+    "of the one after, moved here by optical flow, side with the student. Left the student, right the teacher. "
+    "The regions are exported as photos with the label that the student suggests, or none where only the teacher "
+    "sees something: candidates, which a person verifies.",
 )
 
 
