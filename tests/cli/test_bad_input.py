@@ -11,6 +11,7 @@ from PIL import Image
 
 from narrowcast.models.pretrained import EMBEDDED_TEACHER, fresh_student
 from narrowcast.models.student import save_student
+from narrowcast.stream.distill import DEFAULT
 from narrowcast.video.source import open_source
 
 from .conftest import Cli
@@ -264,7 +265,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(stream: Cli, clip: Path, here: 
     (here / "other.mp4").write_bytes(clip.read_bytes())
     for words, message in [
         (("--accuracy", "0.7"), "distill.schedule.accuracy = 0.8, not 0.7"),
-        (("--method", "thesis"), "distill.schedule.max_stride = 32, not 64"),
+        (("--method", "thesis"), f"distill.schedule.max_stride = {DEFAULT.schedule.max_stride}, not 64"),
         (("--seed", "1"), "seed = 0, not 1"),
         (("--size", "64x64"), "size_wh = [64, 48], not [64, 64]"),
         (("--classes", "red"), "classes = all, not red"),
