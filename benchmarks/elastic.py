@@ -33,9 +33,10 @@ LAUNCHER = [sys.executable, "-m", "torch.distributed.run"]
 def main() -> int:
     """Run every row and write the result; 1 where a number differs."""
     options = record.parser(__doc__, threads=1)
-    options.add_argument("--images", type=int, default=512)
-    options.add_argument("--epochs", type=int, default=12)
-    options.add_argument("--kills", type=int, default=4)
+    options.add_argument("--images", type=int, default=256)
+    options.add_argument("--epochs", type=int, default=8)
+    options.add_argument("--kills", type=int, default=3)
+    options.add_argument("--rows", default="killed", help="beside the one that is left alone: killed, node")
     options.add_argument("--arch", default="resnet-14")
     arguments = options.parse_args()
     device = record.prepare(arguments)
@@ -45,24 +46,26 @@ def main() -> int:
         folder = Path(temporary)
         draw(folder / "images", arguments.images)
         alone = left_alone(folder, arguments)
-        rows = {
-            "left alone": alone,
-            "workers killed": killed(folder, arguments),
-            "a node killed": node(folder, arguments),
-        }
+        rows = {"left alone": alone}
+        if "killed" in arguments.rows:
+            rows["workers killed"] = killed(folder, arguments)
+        if "node" in arguments.rows:
+            rows["a node killed"] = node(folder, arguments)
         for row in rows.values():
             row |= compare(alone, row)
-            row.pop("tensors")
+        for row in rows.values():
+            del row["tensors"]
     result = {
         "setup": {name: getattr(arguments, name) for name in ("images", "epochs", "kills", "arch")},
         "rows": rows,
     }
     record.write(arguments.out, "elastic", result, device=device)
-    head = ["", "wall s", "kills", "steps done again", "weights that differ", "most they differ", "last loss"]
-    keys = ["wall_s", "kills", "steps_again", "tensors_that_differ", "largest_difference", "last_loss"]
+    head = ["", "wall s", "kills", "weights that differ", "most they differ", "last loss"]
+    keys = ["wall_s", "kills", "tensors_that_differ", "largest_difference", "last_loss"]
     print(record.table(head, [[name, *(row[key] for key in keys)] for name, row in rows.items()]))
-    is_same = rows["workers killed"]["tensors_that_differ"] == 0
-    return 0 if is_same and rows["a node killed"]["largest_difference"] < 1e-2 else 1
+    is_same = all(row["tensors_that_differ"] == 0 for name, row in rows.items() if name != "a node killed")
+    # alone, the node that is left takes other halves of each batch: the same sums in another order
+    return 0 if is_same and max(row["largest_difference"] for row in rows.values()) < 1e-2 else 1
 
 
 def draw(folder: Path, num: int) -> None:
@@ -160,7 +163,6 @@ def outcome(folder: Path, began: float, *, kills: int) -> dict[str, Any]:
         "wall_s": time.perf_counter() - began,
         "kills": kills,
         "steps": meta["step"],
-        "steps_again": 0,
         "losses": [report["loss"] for report in reports],
         "last_loss": reports[-1]["loss"],
         "accuracy": summary.get("accuracy"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from narrowcast import __version__
-from narrowcast.cli import bgsplit, fleet, hydra, mine, stream, zoo
+from narrowcast.cli import bgsplit, fleet, hydra, loop, mine, stream, zoo
 from narrowcast.core.errors import NarrowcastError
 
 # the parser's own errors; typer exports only the leaves of that family
@@ -29,6 +29,7 @@ app.add_typer(hydra.app, name="hydra")
 app.add_typer(mine.app, name="mine")
 app.add_typer(bgsplit.app, name="bgsplit")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(loop.app, name="loop")
 app.command("zoo")(zoo.zoo)
 
 

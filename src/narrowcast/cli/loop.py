@@ -1,0 +1,114 @@
+"""`narrowcast loop`: from a stream to labels and back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from narrowcast.cli._options import Device, Json, Seed
+
+app = typer.Typer(
+    help="Frames that a stream found hard, labelled, make its student better: one command a step.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Size = Annotated[str | None, typer.Option(help="The student's working size, WIDTHxHEIGHT; default: as in its run.")]
+Frames = Annotated[Path, typer.Option(help="Folder of PNGs.")]
+Labels = Annotated[Path, typer.Option(help="Folder of label PNGs with the frames' names, and classes.txt.")]
+
+
+@app.command()
+def pick(
+    run: Annotated[Path, typer.Argument(help="The folder of a stream's run; its source must still be there.")],
+    out: Annotated[Path, typer.Option(help="Gets frames/ and frames.csv.")],
+    num: Annotated[int, typer.Option(help="How many at most.")] = 24,
+    apart: Annotated[int, typer.Option(help="Least frames from one to the next.")] = 8,
+    json: Json = False,
+) -> None:
+    """Pick the frames that are worth a person's look, and say why.
+
+    Example: narrowcast loop pick runs/city --out runs/loop --num 24
+    """
+    from narrowcast.cli import _loop
+
+    _loop.pick(run, out, num=num, apart=apart, as_json=json)
+
+
+@app.command()
+def aside(
+    source: Annotated[str, typer.Argument(help="As for stream run.")],
+    out: Annotated[Path, typer.Option(help="Gets frames/.")],
+    first: Annotated[int, typer.Option(help="Frame to begin with: after what was learned.")] = 0,
+    every: Annotated[int, typer.Option(help="Frames from one to the next.")] = 10,
+    num: Annotated[int, typer.Option(help="How many at most.")] = 40,
+) -> None:
+    """Set frames of a source aside, on which nothing is learned and students are compared.
+
+    Example: narrowcast loop aside city.mp4 --first 400 --every 10 --out runs/aside
+    """
+    from narrowcast.cli import _loop
+
+    _loop.aside(source, out, first=first, every=every, num=num)
+
+
+@app.command()
+def label(
+    frames: Frames,
+    labels: Labels,
+    teacher: Annotated[str, typer.Option(help="Who answers in a person's place; as for stream run.")],
+    classes: Annotated[str, typer.Option(help="As for stream run.")] = "all",
+    device: Device = "auto",
+) -> None:
+    """Let a teacher label frames in a person's place: to try the loop, or with one that is too slow for a stream.
+
+    Example: narrowcast loop label --frames loop/frames --labels loop/labels --teacher maskrcnn --classes person
+    """
+    from narrowcast.cli import _loop
+
+    _loop.label(frames, labels, teacher, classes, device=device)
+
+
+@app.command()
+def retrain(
+    student: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file.")],
+    frames: Frames,
+    labels: Labels,
+    out: Annotated[Path, typer.Option(help="The new student's file, .safetensors.")],
+    passes: Annotated[int, typer.Option(help="Over the labelled frames.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 5e-4,
+    size: Size = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Teach a copy of a student the labelled frames.
+
+    Example: narrowcast loop retrain runs/city --frames runs/loop/frames --labels runs/loop/labels --out new.safetensors
+    """
+    from narrowcast.cli import _loop
+
+    settings = {"passes": passes, "learning_rate": learning_rate, "seed": seed}
+    _loop.retrain(student, frames, labels, out, settings=settings, size=size, device=device)
+
+
+@app.command()
+def promote(
+    old: Annotated[Path, typer.Argument(help="The student in use: a run's folder, or a .safetensors file.")],
+    new: Annotated[Path, typer.Argument(help="The student that may take its place.")],
+    frames: Frames,
+    labels: Labels,
+    place: Annotated[
+        Path | None, typer.Option(help="File that the winner is put in; without it: only compared.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Mean IoU by which the new one must win.")] = 0.0,
+    size: Size = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Compare two students on labelled frames that neither has learned; put the new one in place only if it wins.
+
+    Example: narrowcast loop promote runs/city new.safetensors --frames aside/frames --labels aside/labels
+    """
+    from narrowcast.cli import _loop
+
+    _loop.promote(old, new, frames, labels, place=place, margin=margin, size=size, device=device, as_json=json)
