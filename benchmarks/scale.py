@@ -124,12 +124,12 @@ def indexing(folder: Path, images: Path, num: int) -> dict[str, Any]:
 
 def indexed(folder: Path, listed: Path, backbone: Backbone, workers: int) -> float:
     """Seconds that filling a pool takes, once Ray is there."""
-    with connected(num_cpus=workers + 1) if workers else nullcontext():
-        with reading_on_ray(backbone.name, num_workers=workers) if workers else nullcontext() as read:
-            began = time.perf_counter()
-            for _ in index(Pool.create(folder), [listed], backbone, num_workers=1, read=read):
-                pass
-            return time.perf_counter() - began
+    opened = reading_on_ray(backbone.name, num_workers=workers) if workers else nullcontext()
+    with connected(num_cpus=workers + 1) if workers else nullcontext(), opened as read:
+        began = time.perf_counter()
+        for _ in index(Pool.create(folder), [listed], backbone, num_workers=1, read=read):
+            pass
+        return time.perf_counter() - began
 
 
 def share(rows: dict[str, Any], num_rows: int) -> dict[str, Any]:
