@@ -1,8 +1,8 @@
 """32 cameras that share 2 teachers on 2 cores: cost beside one after another, accuracy, fairness, and actors killed.
 
 Cameras are pieces of real clips at different offsets, shrunk to the student's size before. The teacher's labels are
-those that benchmarks/stream.py made and kept; for each answer a core is kept busy as long as the teacher took. Costs
-are seconds of processors, of all processes together, so that another program beside does not count. Ray's start
+those that benchmarks/evaluation.py made and kept; for each answer a core is kept busy as long as the teacher took.
+Costs are seconds of processors, of all processes together, so that another program beside does not count. Ray's start
 (processes that import torch) is counted apart: a fleet runs for days.
 """
 
@@ -99,7 +99,8 @@ class Bench:
 
 def prepare(folder: Path, arguments: Namespace) -> Bench:
     """Frames and labels on disk, and the teacher's environment."""
-    teacher_ms = record.read(record.RESULTS, "stream-vtest")["rows"]["hold@8"]["teacher_ms_p50"]
+    rows = record.read(record.RESULTS, "evaluation")["rows"]
+    teacher_ms = next(row["teacher_ms_p50"] for row in rows if (row["source"], row["method"]) == ("vtest", "hold-8"))
     num = -(-arguments.cameras // len(CLIPS))
     text = (
         f'[fleet]\nteacher = "kept_teacher:label"\nclasses = "{CLASSES}"\ncalls_per_s = CALLS\ncheckpoint_every = 8\n'
@@ -108,7 +109,7 @@ def prepare(folder: Path, arguments: Namespace) -> Bench:
     for clip, (file, size_wh) in CLIPS.items():
         labels = arguments.cache / clip
         if not (labels / CLASSES_FILE).exists():
-            raise SourceError(f"{labels}: no labels; make them with python benchmarks/stream.py --clips {clip}")
+            raise SourceError(f"{labels}: no labels; make them with python benchmarks/evaluation.py")
         available = len(list(labels.glob("*.png")))
         firsts = [ix * (available - arguments.frames) // max(1, num - 1) for ix in range(num)]
         wanted = {first + ix for first in firsts for ix in range(arguments.frames)}

@@ -1,41 +1,65 @@
-"""The README's picture: accuracy against cost of every method in `results/stream-*.json`."""
+"""The README's picture: accuracy against cost of every method in `results/evaluation.json`."""
 
 import json
+import statistics
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+CLIPS, SCORE = ("vtest", "one-by-one"), "miou_pooled_with_teacher_labels"
 OUT = HERE.parent / "docs" / "images" / "accuracy-cost.svg"
-FAMILIES = {"default": "#0072B2", "thesis": "#D55E00", "flow": "#009E73", "hold": "#888888", "frozen": "#CC79A7"}
-NAMES = {"default": "narrowcast", "thesis": "Algorithm 1 as printed", "flow": "optical flow", "hold": "last label held"}
+FAMILIES = {"default": "#0072B2", "thesis": "#D55E00", "flow-dis": "#009E73", "hold": "#888888", "frozen": "#CC79A7"}
+NAMES = {
+    "default": "narrowcast",
+    "thesis": "Algorithm 1 as printed",
+    "flow-dis": "optical flow",
+    "hold": "last label held",
+}
 
 
 def main() -> None:
-    """Draw one panel a clip and write the picture."""
-    files = sorted((HERE / "results").glob("stream-*.json"))
-    figure = Figure(figsize=(4.6 * len(files), 3.6), layout="constrained")
-    for ix, file in enumerate(files, start=1):
-        axes = figure.add_subplot(1, len(files), ix)
-        draw(axes, json.loads(file.read_text(encoding="utf-8"))["rows"])
-        axes.set_title(file.stem.removeprefix("stream-"), fontsize=10)
+    """Draw a panel for each of two clips and one for all streams together, and write the picture."""
+    result = json.loads((HERE / "results" / "evaluation.json").read_text(encoding="utf-8"))
+    panels = {clip: points([row for row in result["rows"] if row["source"] == clip]) for clip in CLIPS}
+    panels[f"{result['streams']} streams"] = {
+        name: (row["speedup"], row["miou"])
+        for name, row in result["methods"].items()
+        if row["streams"] == result["streams"]
+    }
+    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    for ix, (title, found) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), ix)
+        draw(axes, found)
+        axes.set_title(title, fontsize=10)
         if ix == 1:
-            axes.set_ylabel("mean IoU of predictions, %")
+            axes.set_ylabel("mean IoU, teacher's labels put out where it ran, %")
     OUT.parent.mkdir(exist_ok=True)
     figure.savefig(OUT, metadata={"Date": None})
     print(f"wrote {OUT.relative_to(HERE.parent)}")
 
 
-def draw(axes, rows: dict) -> None:
-    """One point a method, labelled with its setting."""
-    seen = set()
-    for row in rows.values():
-        family, _, setting = row["method"].partition("@")
-        label = NAMES.get(family, family) if family not in seen else None
-        seen.add(family)
-        at = (100 / row["speedup"], 100 * row["miou_pooled"])
-        axes.scatter(*at, color=FAMILIES[family], label=label, s=34, zorder=3)
-        axes.annotate(setting if row["seed"] == 0 else "", at, xytext=(4, 4), textcoords="offset points", fontsize=7)
+def points(rows: list[dict]) -> dict[str, tuple[float, float]]:
+    """Speedup and accuracy of each method: means over its seeds."""
+    found = {}
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == name]
+        found[name] = tuple(statistics.fmean(row[key] for row in own) for key in ("speedup", SCORE))
+    return found
+
+
+def draw(axes, found: dict[str, tuple[float, float]]) -> None:
+    """One point a method, labelled with its setting; those of a family joined."""
+    families: dict[str, list[tuple[float, float]]] = {}
+    for name, (speedup, score) in found.items():
+        base, _, setting = name.partition("[")
+        family, _, number = base.rpartition("-") if "-" in base else (base, "", "")
+        families.setdefault(family, []).append((100 / speedup, 100 * score))
+        shown = f"{number}, stride to {setting.rpartition('=')[2].rstrip(']')}" if setting else number
+        axes.annotate(shown, families[family][-1], xytext=(4, 4), textcoords="offset points", fontsize=7)
+    for family, at in families.items():
+        x, y = zip(*sorted(at), strict=True)
+        axes.plot(x, y, "o-", color=FAMILIES[family], label=NAMES.get(family, family), markersize=5, linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
     axes.minorticks_off()

@@ -39,9 +39,12 @@ def main() -> int:
 
 
 def render(name: str) -> str:
-    """The table called `name`: the part before a colon is the kind, the rest the file of results."""
+    """The table called `name`: KIND:FILE#SOURCE, or KIND alone where the file has its name."""
     kind, _, file = name.partition(":")
+    file, _, source = file.partition("#")
     result = json.loads((HERE / "results" / f"{file or kind}.json").read_text(encoding="utf-8"))
+    if source:
+        result["rows"] = [row for row in result["rows"] if row["source"] == source]
     kinds = {
         "stream": stream,
         "evaluation": evaluation,
@@ -106,7 +109,7 @@ def short(result: dict[str, Any]) -> str:
     """The same in four columns, without the weakest rival, for the README."""
     rows = []
     for name, runs in by_method(result).items():
-        if name.startswith("hold@"):
+        if name.startswith("hold-"):
             continue
         asked, speed = mean(run["teacher_fraction"] for run in runs), mean(run["speedup"] for run in runs)
         rows.append([name, spread(run["miou_pooled"] for run in runs), percent(asked) + "%", times(speed)])
@@ -246,7 +249,7 @@ def overlap(result: dict[str, Any]) -> str:
 def by_method(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The runs of each method: one, or one a seed."""
     methods: dict[str, list[dict[str, Any]]] = {}
-    for row in result["rows"].values():
+    for row in result["rows"]:
         methods.setdefault(row["method"], []).append(row)
     return methods
 

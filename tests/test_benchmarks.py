@@ -58,32 +58,6 @@ def clip(load: Callable[[str], ModuleType], tmp_path: Path) -> Path:
     return load("record").synthetic_clip(tmp_path / "shapes.mp4", num_frames=20, size_wh=(96, 64))
 
 
-def test_stream_scores_every_method_and_keeps_what_is_there(
-    bench: Bench, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
-    options += ["--cache", str(tmp_path / "cache"), "--keep", str(tmp_path / "kept"), "--methods"]
-    first = bench("stream", *options, "thesis@0.7,frozen,hold@8", result="stream-shapes")
-    again = bench("stream", *options, "thesis@0.7,frozen,hold@8,flow@4", result="stream-shapes")
-    assert {name: row["frames"] for name, row in again["rows"].items()} == dict.fromkeys(again["rows"], 20)
-    assert again["rows"] == first["rows"] | {"flow@4": again["rows"]["flow@4"]}
-    assert again["rows"]["hold@8"]["teacher_frames"] == 3
-    assert again["rows"]["flow@4"]["miou_pooled"] > again["rows"]["hold@8"]["miou_pooled"]
-    assert all(row["speedup"] > 0 for row in again["rows"].values())
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["shapes-thesis@0.7.html"]
-    assert "| flow@4 |" in capsys.readouterr().out
-
-
-def test_stream_begins_later_where_a_phase_says_so(bench: Bench, clip: Path, tmp_path: Path) -> None:
-    options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
-    options += ["--cache", str(tmp_path / "cache"), "--methods", "hold@8", "--phases", "0,6"]
-    rows = bench("stream", *options, result="stream-shapes")["rows"]
-    assert {name: (row["frames"], row["teacher_frames"]) for name, row in rows.items()} == {
-        "hold@8": (20, 3),
-        "hold@8, phase 6": (14, 2),
-    }
-
-
 def test_evaluation_compares_at_equal_cost(bench: Bench, clip: Path, tmp_path: Path) -> None:
     options = ["--streams", str(clip), "--size", "96", "--teacher", "hue_teacher:label", "--classes", "red,green"]
     methods = "hold-2,hold-4,hold-8,flow-dis-4"
@@ -93,17 +67,6 @@ def test_evaluation_compares_at_equal_cost(bench: Bench, clip: Path, tmp_path: P
     assert found["methods"]["hold-4"]["less_at_equal_cost"]["hold"] == pytest.approx(0)
     assert found["methods"]["flow-dis-4"]["less_at_equal_cost"]["hold"] is not None
     assert found["methods"]["flow-dis-4"]["streams_below_at_equal_cost"]["flow-dis"] == 0
-
-
-def test_stream_refuses_labels_that_are_not_the_teachers(
-    load: Callable[[str], ModuleType], bench: Bench, clip: Path, tmp_path: Path
-) -> None:
-    cache = tmp_path / "cache" / "shapes"
-    for index in range(20):
-        write_label_png(cache / f"{index:08}.png", np.full((64, 96), 2, np.uint8))
-    options = ["--source", str(clip), "--size", "96x64", "--teacher", "hue_teacher:label", "--classes", "red,green"]
-    with pytest.raises(Exception, match="not this teacher's"):
-        bench("stream", *options, "--cache", str(cache.parent), "--methods", "hold@8")
 
 
 def test_davis_scores_a_sequence(bench: Bench, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnerConfig:
-    """How a student learns; the defaults are ours (benchmarks/stream.py).
+    """How a student learns; the defaults are ours (benchmarks/evaluation.py).
 
     Attributes:
         optimizer: "adam", or "sgd" with `momentum`. Momenta outlive a frame; the thesis does not say.
