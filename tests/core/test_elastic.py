@@ -50,12 +50,14 @@ def test_killed_workers_end_with_the_numbers_of_the_undisturbed(tmp_path: Path, 
         folder = tmp_path / f"killed-{kills}"
         folder.mkdir()
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        command += [f"--max-restarts={kills + 2}", "--monitor-interval=0.2", str(script), str(folder), str(kills)]
+        command += [f"--max-restarts={kills + 7}", "--monitor-interval=0.2", str(script), str(folder), str(kills)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
         return done.stdout.split(), checkpoint.load(folder / CHECKPOINT)[0]
 
     (undisturbed, expected), (killed, found) = run(0), run(3)
-    assert (undisturbed, killed) == (["2", "0", "40"], ["2", "3", "40"])
+    assert undisturbed == ["2", "0", "40"]
+    assert (killed[0], killed[2]) == ("2", "40")
+    assert int(killed[1]) >= 3  # gloo may abort the partner of a process that is killed while they meet
     assert expected.keys() == found.keys()
     assert [name for name in expected if not expected[name].equal(found[name])] == []
