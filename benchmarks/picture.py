@@ -33,7 +33,7 @@ def main() -> None:
         draw(axes, found)
         axes.set_title(title, fontsize=10)
         if ix == 1:
-            axes.set_ylabel("mean IoU, teacher's labels put out where it ran, %")
+            axes.set_ylabel("mean IoU of outputs, %")
     OUT.parent.mkdir(exist_ok=True)
     figure.savefig(OUT, metadata={"Date": None})
     print(f"wrote {OUT.relative_to(HERE.parent)}")

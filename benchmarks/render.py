@@ -48,7 +48,6 @@ def render(name: str) -> str:
     kinds = {
         "stream": stream,
         "evaluation": evaluation,
-        "short": short,
         "jitnet": jitnet,
         "ratios": ratios,
         "davis": davis,
@@ -103,17 +102,6 @@ def stream(result: dict[str, Any]) -> str:
         costs += [number(mean(run[key] for run in runs)) for key in ("student_ms_p50", "update_ms_p50")]
         rows.append([f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name, *scores, *costs])
     return table(head, rows)
-
-
-def short(result: dict[str, Any]) -> str:
-    """The same in four columns, without the weakest rival, for the README."""
-    rows = []
-    for name, runs in by_method(result).items():
-        if name.startswith("hold-"):
-            continue
-        asked, speed = mean(run["teacher_fraction"] for run in runs), mean(run["speedup"] for run in runs)
-        rows.append([name, spread(run["miou_pooled"] for run in runs), percent(asked) + "%", times(speed)])
-    return table(["method", "mIoU", "teacher on", "speedup"], rows)
 
 
 def evaluation(result: dict[str, Any]) -> str:
@@ -249,7 +237,8 @@ def overlap(result: dict[str, Any]) -> str:
 def by_method(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The runs of each method: one, or one a seed."""
     methods: dict[str, list[dict[str, Any]]] = {}
-    for row in result["rows"]:
+    rows = result["rows"]
+    for row in rows.values() if isinstance(rows, dict) else rows:
         methods.setdefault(row["method"], []).append(row)
     return methods
 

@@ -56,4 +56,4 @@ def test_cameras_and_the_budget_can_change(tmp_path: Path) -> None:
     more = PLAIN.replace("[camera", "calls_per_s = 3\n[camera") + '[camera.door]\nsource = "door.mp4"\n'
     assert changed_for_all(before, read(tmp_path, more)) is None
     assert changed_for_all(before, read(tmp_path, PLAIN.replace("embedded", "maskrcnn"))) == "teacher"
-    assert changed_for_all(before, read(tmp_path, PLAIN + "[schedule]\nmax_stride = 16\n")) is not None
+    assert changed_for_all(before, read(tmp_path, PLAIN + "[schedule]\nmax_stride = 12\n")) is not None
