@@ -145,7 +145,9 @@ def summarise(summary: Path, groups: dict[str, str], failures: list[str]) -> dic
     rows = [{key: row.get(key) for key in KEPT} for row in record.read(summary.parent, summary.stem)]
     sources = sorted({row["source"] for row in rows})
     by_method = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
+    order = list(parse_methods(METHODS))
+    methods = dict.fromkeys(row["method"] for row in rows)
+    for method in sorted(methods, key=lambda name: order.index(name) if name in order else len(order)):
         own = {source: _of(rows, source, method) for source in sources}
         by_method[method] = _method([found for found in own.values() if found], rows)
         by_method[method]["groups"] = {
@@ -176,7 +178,8 @@ def _method(streams: list[list[dict[str, Any]]], rows: list[dict[str, Any]]) -> 
         "miou_without_teacher_frames": statistics.fmean(
             _mean(found, "miou_pooled_without_teacher_frames") for found in streams
         ),
-        "speedup": sum(row["teacher_every_frame_s"] for row in every) / sum(row["total_s"] for row in every),
+        "speedup": sum(_mean(found, "teacher_every_frame_s") for found in streams)
+        / sum(_mean(found, "total_s") for found in streams),
         "less_at_equal_cost": {rival: statistics.fmean(gap) if gap else None for rival, gap in known.items()},
         "streams_below_at_equal_cost": {rival: sum(gap < 0 for gap in found) for rival, found in known.items()},
     }
