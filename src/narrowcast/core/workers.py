@@ -54,6 +54,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield workers()
+        distributed.barrier()  # Gloo aborts a process whose partner has left while they still talk
     finally:
         distributed.destroy_process_group()
 
