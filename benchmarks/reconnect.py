@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +26,7 @@ from jaxtyping import UInt8
 
 from narrowcast.core.config import to_dict
 from narrowcast.core.errors import NarrowcastError, SourceError
+from narrowcast.core.frames import Frame
 from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import describe
 from narrowcast.metrics.segmentation import SegmentationScore
@@ -37,7 +40,7 @@ from narrowcast.stream.live_run import run_live
 from narrowcast.stream.run import RunConfig
 from narrowcast.stream.targets import resize_labels
 from narrowcast.video.patience import LIVE
-from narrowcast.video.source import open_source
+from narrowcast.video.source import FrameSource, open_source
 
 THUMB_WH, CLASSES = (128, 96), "person,car+bus=auto"
 WINDOW_S = 3.0  # before a cut and after a return
@@ -122,7 +125,7 @@ def run(clip: Path, arguments: Namespace, device: torch.device) -> dict[str, Any
             ):
                 images = _Remembered(source)
                 for report in run_live(
-                    images,  # type: ignore[arg-type]  # a source in all that is asked of it
+                    source,
                     student_called("pretrained", class_map),
                     teacher,
                     config=config,
@@ -151,18 +154,17 @@ def run(clip: Path, arguments: Namespace, device: torch.device) -> dict[str, Any
 
 @final
 class _Remembered:
-    """A source whose last pictures, small, can be asked for: what a report is about."""
+    """The last pictures that a source gave: what a report is about."""
 
-    def __init__(self, source: Any) -> None:
-        self._source, self._last = source, {}
+    def __init__(self, source: FrameSource) -> None:
+        self._last: dict[int, np.ndarray] = {}
+        source._frames = self._through(source._frames)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    def __iter__(self) -> Any:
-        for frame in self._source:
-            self._last[frame.index] = frame.image_rgb
-            yield frame
+    def _through(self, frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+        with closing(frames):
+            for frame in frames:
+                self._last[frame.index] = frame.image_rgb
+                yield frame
 
     def take(self, index: int) -> np.ndarray:
         """The picture of a frame; those before it are forgotten."""
