@@ -17,13 +17,13 @@ from narrowcast.core.runtime import describe, pick_device
 from narrowcast.fleet.budget import Purse
 from narrowcast.fleet.cameras import CameraConfig, Fleet
 from narrowcast.fleet.state import CAMERAS, ENDED, CameraState, Status, Watch
-from narrowcast.fleet.zoo import Noticing, StudentZoo
 from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.run import STUDENT, next_frame, run_stream
+from narrowcast.stream.student_zoo import Noticing, StudentZoo
 from narrowcast.video.clock import DEFAULT_FPS
 from narrowcast.video.source import open_source
 

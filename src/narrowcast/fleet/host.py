@@ -11,9 +11,9 @@ from narrowcast.fleet.camera_run import CameraRun
 from narrowcast.fleet.cameras import CameraConfig, Fleet
 from narrowcast.fleet.state import CameraState
 from narrowcast.fleet.turns import Turns
-from narrowcast.fleet.zoo import StudentZoo
 from narrowcast.models.backbones import load_backbone
 from narrowcast.models.teacher import Teacher
+from narrowcast.stream.student_zoo import StudentZoo
 
 
 @final

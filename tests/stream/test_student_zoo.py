@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from narrowcast.fleet.zoo import FRAMES, Noticing, StudentZoo
 from narrowcast.models.callable_backbone import CallableBackbone
 from narrowcast.models.teacher import TeacherLabels
+from narrowcast.stream.student_zoo import FRAMES, Noticing, StudentZoo
 
 CLASSES = ("background", "person")
 
