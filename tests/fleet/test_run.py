@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -17,45 +16,6 @@ from narrowcast.fleet.cameras import Fleet
 from narrowcast.fleet.on_ray import on_ray
 from narrowcast.fleet.run import OneProcess, run_fleet
 from narrowcast.fleet.state import FleetReport, read_state
-from narrowcast.video.synth import moving_shapes
-from narrowcast.video.writer import VideoWriter
-
-HEAD = """[fleet]
-teacher = "hue_teacher:label"
-checkpoint_every = 10
-{more}
-[schedule]
-max_updates = 2
-"""
-
-
-@pytest.fixture
-def clip(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """20 frames of shapes, and the teacher that knows their colours."""
-    monkeypatch.syspath_prepend(repository / "benchmarks")
-    paths = [str(repository / "benchmarks"), str(repository / "src"), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    with VideoWriter(tmp_path / "shapes.mp4", fps=Fraction(25)) as video:
-        for frame, _ in moving_shapes(num_frames=20, size_wh=(64, 48), num_classes=4, fps=Fraction(25)):
-            video.write(frame.image_rgb, frame.time_s)
-    return tmp_path / "shapes.mp4"
-
-
-@pytest.fixture
-def write(tmp_path: Path, clip: Path) -> Callable[..., Path]:
-    """`write("a", "b")` is a file with these cameras."""
-
-    def written(*names: str, more: str = "", source: Path | None = None, **settings: object) -> Path:
-        text = HEAD.format(more=more)
-        for name in names:
-            text += f'[camera.{name}]\nsource = "{source or clip}"\n'
-            text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
-        path = tmp_path / "cameras.toml"
-        path.with_suffix(".new").write_text(text, encoding="utf-8")
-        path.with_suffix(".new").replace(path)
-        return path
-
-    return written
 
 
 def alone(out: Path) -> Callable[[Fleet], OneProcess]:

@@ -1,84 +1,37 @@
-"""The actors of a fleet on Ray: workers with cameras, and teachers; each is replaced by Ray when it dies."""
+"""The workers of a fleet as actors of Ray: replaced when they die; where Ray cannot, others take their cameras."""
 
-import asyncio
 import logging
 import os
+import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
-
-from narrowcast.core.runtime import pick_device
-from narrowcast.fleet.cameras import CameraConfig, Fleet, FleetConfig
+from narrowcast.core.errors import NarrowcastError
+from narrowcast.fleet.cameras import CameraConfig, Fleet
 from narrowcast.fleet.host import CameraHost
+from narrowcast.fleet.lease import LEASE_S, Contact, Lease
 from narrowcast.fleet.ray_session import connected
+from narrowcast.fleet.ray_teachers import DistantTeacher, TeacherActor
 from narrowcast.fleet.state import CameraState
-from narrowcast.fleet.teaching import Batcher, Request, answer_all
 from narrowcast.fleet.turns import Turns
-from narrowcast.models.load_teacher import load_teacher
-from narrowcast.models.teacher import TeacherLabels
 
 log = logging.getLogger(__name__)
-ANSWER_S = 60.0  # a worker that says nothing for so long is told again, not waited for
+START_S = 300.0  # for the first teacher to load, and for the workers to be there; who is not then may come later
+LOOK_S = 2.0  # for which answers of workers are waited for at each tick
+SILENT_S = 20.0  # a worker that answers nothing for so long is lost; less than a lease
 MANY = 1000  # requests that a teacher may have before it
 
 
-class TeacherActor:
-    """The teacher of a fleet in a process of its own; requests that wait are answered together."""
-
-    def __init__(self, config: FleetConfig) -> None:
-        torch.set_num_threads(config.num_threads)
-        self._teacher = load_teacher(config.teacher, device=pick_device(config.device), num_threads=config.num_threads)
-        self._batcher = Batcher(self._answer_all, max_batch=config.max_batch)
-
-    async def classes(self) -> tuple[str, ...]:
-        """The teacher's."""
-        return tuple(self._teacher.classes)
-
-    async def answer(self, image_rgb: np.ndarray, frame_index: int | None) -> TeacherLabels:
-        """Labels of one image."""
-        # a copy: what comes out of Ray's store may not be written to, which torch refuses
-        return await self._batcher.answer(Request(np.array(image_rgb), frame_index))
-
-    async def batches(self) -> dict[int, int]:
-        """How many batches of each size there were."""
-        return self._batcher.batches
-
-    async def _answer_all(self, requests: Sequence[Request]) -> list[TeacherLabels]:
-        return await asyncio.to_thread(answer_all, self._teacher, requests)
-
-
-@final
-class DistantTeacher:
-    """The teachers of a fleet, asked over Ray; whoever has the fewest of our requests gets the next."""
-
-    def __init__(self, ray: Any, actors: Sequence[Any], classes: tuple[str, ...], turns: Turns) -> None:
-        self.classes = classes
-        self._ray, self._actors, self._turns = ray, list(actors), turns
-        self._busy = [0] * len(self._actors)
-
-    def __call__(self, image_rgb: UInt8[np.ndarray, "h w 3"], *, frame_index: int | None = None) -> TeacherLabels:
-        ix = self._busy.index(min(self._busy))
-        self._busy[ix] += 1
-        try:
-            answer = self._actors[ix].answer.remote(image_rgb, frame_index)
-            with self._turns.given_away():
-                told: TeacherLabels = self._ray.get(answer)
-        finally:
-            self._busy[ix] -= 1
-        boxes = None if told.boxes_xyxy is None else np.array(told.boxes_xyxy)
-        return TeacherLabels(np.array(told.labels), boxes)
-
-
 class HostActor:
-    """A `CameraHost` in a process of its own."""
+    """A `CameraHost` in a process of its own, which ends its cameras when it hears nothing any more."""
 
-    def __init__(self, fleet: Fleet, out: str, teachers: Sequence[str], classes: tuple[str, ...], worker: int) -> None:
+    def __init__(
+        self, fleet: Fleet, out: str, teachers: Sequence[str], classes: tuple[str, ...], worker: int, lease_s: float
+    ) -> None:
         import ray  # whoever runs this has it
 
         actors = [ray.get_actor(name) for name in teachers]
@@ -87,67 +40,152 @@ class HostActor:
             return DistantTeacher(ray, actors, classes, turns)
 
         self._host = CameraHost(fleet, Path(out), teacher=teacher, worker=worker)
+        self._lease, self._lock = Lease(lease_s), threading.Lock()
+        threading.Thread(target=self._watch, name="lease", daemon=True).start()
 
-    def keep(self, cameras: Sequence[CameraConfig], rates: Mapping[str, float]) -> list[CameraState]:
-        """As of `CameraHost`."""
-        return self._host.keep(cameras, rates)
+    def keep(self, cameras: Sequence[CameraConfig], rates: Mapping[str, float], turn: int) -> list[CameraState] | None:
+        """As of `CameraHost`; None where the lease has run out and the call is of before that."""
+        with self._lock:
+            return self._host.keep(cameras, rates) if self._lease.renew(turn) else None
 
     def forget(self, name: str) -> None:
         """As of `CameraHost`."""
-        self._host.forget(name)
+        with self._lock:
+            self._host.forget(name)
 
     def process_id(self) -> int:
         """Of this process, on its machine."""
         return os.getpid()
 
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1.0)
+            with self._lock:
+                if self._lease.has_run_out:
+                    self._host.keep([], {})
+
 
 @final
 class RayWorkers:
-    """Actors with cameras, and actors with teachers, placed by Ray."""
+    """Actors with cameras, and actors with teachers, placed by Ray, on different machines where there are some."""
 
-    def __init__(self, ray: Any, fleet: Fleet, out: Path, *, num_workers: int, num_teachers: int) -> None:
+    def __init__(
+        self, ray: Any, fleet: Fleet, out: Path, *, num_workers: int, num_teachers: int, lease_s: float = LEASE_S
+    ) -> None:
         self._ray, self.num, config = ray, num_workers, fleet.config
-        teacher = ray.remote(
-            num_cpus=1, num_gpus=config.gpus_per_teacher, max_restarts=-1, max_task_retries=-1, max_concurrency=MANY
-        )(TeacherActor)
+        spread = {"max_restarts": -1, "scheduling_strategy": "SPREAD", "num_cpus": 1}
+        teacher = ray.remote(num_gpus=config.gpus_per_teacher, max_task_retries=-1, max_concurrency=MANY, **spread)(
+            TeacherActor
+        )
         # found by name, not by handle: handles would have to outlive the first process to make another from
         names = [f"teacher-{ix}-{uuid.uuid4().hex}" for ix in range(num_teachers)]
         self.teachers = [teacher.options(name=name).remote(config) for name in names]
-        classes = ray.get(self.teachers[0].classes.remote())
-        host = ray.remote(num_cpus=1, num_gpus=config.gpus_per_worker, max_restarts=-1, max_task_retries=0)(HostActor)
-        self.hosts = [host.remote(fleet, str(out.absolute()), names, classes, worker) for worker in range(num_workers)]
+        host = ray.remote(num_gpus=config.gpus_per_worker, max_task_retries=0, **spread)(HostActor)
+        classes = self._first_answer([teacher.classes.remote() for teacher in self.teachers])
+        self.hosts = [
+            host.remote(fleet, str(out.absolute()), names, classes, worker, lease_s) for worker in range(num_workers)
+        ]
+        self._contacts = [Contact(lease_s) for _ in self.hosts]
+        self._silent_s = SILENT_S * lease_s / LEASE_S
+        # a call to each that has not come back: what it was, the call, and since when
+        self._out: list[tuple[str, Any, float] | None] = [None] * num_workers
+        self._first_answer([self._greet(worker) for worker in range(num_workers)])
+
+    @property
+    def absent(self) -> frozenset[int]:
+        """As of `run.Workers`."""
+        return frozenset(worker for worker, contact in enumerate(self._contacts) if contact.is_given_up)
 
     def keep(
         self, cameras: Sequence[Sequence[CameraConfig]], rates: Mapping[str, float]
     ) -> list[list[CameraState] | None]:
-        """As of `run.Workers`: a worker that has died is None once, and empty when Ray has replaced it."""
-        asked = [host.keep.remote(list(own), dict(rates)) for host, own in zip(self.hosts, cameras, strict=True)]
-        return [self._result(reference) for reference in asked]
+        """As of `run.Workers`. Nobody is waited for longer than a moment; who is lost is only greeted."""
+        for worker, host in enumerate(self.hosts):
+            if self._out[worker] is not None:
+                continue
+            contact = self._contacts[worker]
+            if contact.is_there:
+                call = host.keep.remote(list(cameras[worker]), dict(rates), contact.call())
+                self._out[worker] = ("keep", call, time.monotonic())
+            else:
+                self._greet(worker)
+        there = [asked[1] for asked, one in zip(self._out, self._contacts, strict=True) if asked and one.is_there]
+        if there:
+            self._ray.wait(there, num_returns=len(there), timeout=LOOK_S)
+        return [self._answer(worker) for worker in range(self.num)]
 
     def forget(self, worker: int, name: str) -> None:
         """As of `run.Workers`."""
-        self._result(self.hosts[worker].forget.remote(name))
+        self.hosts[worker].forget.remote(name)
 
-    def _result(self, reference: Any) -> Any:
+    def _greet(self, worker: int) -> Any:
+        call = self.hosts[worker].process_id.remote()
+        self._out[worker] = ("greeting", call, time.monotonic())
+        return call
+
+    def _answer(self, worker: int) -> list[CameraState] | None:
+        """What a worker says: states, nothing new, or None where it is lost."""
+        asked, contact = self._out[worker], self._contacts[worker]
+        assert asked is not None
+        kind, call, since = asked
+        if not self._ray.wait([call], timeout=0)[0]:
+            if contact.is_there and time.monotonic() - since > self._silent_s:
+                contact.lost()
+            return [] if contact.is_there else None
+        self._out[worker] = None
         try:
-            return self._ray.get(reference, timeout=ANSWER_S)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
-            log.info("a worker does not answer: %s", error)
+            found = self._ray.get(call)
+        except self._ray.exceptions.RayActorError as error:
+            log.info("worker %d does not answer: %s", worker, error)
+            found = None
+        if found is None:
+            contact.lost()
             return None
+        contact.answered()
+        return found if kind == "keep" else []
+
+    def _first_answer(self, calls: list[Any]) -> Any:
+        """What the first of several says, all of which have some time to be there.
+
+        Raises:
+            NarrowcastError: none could begin; or none in time: Ray has no room.
+        """
+        ready, _ = self._ray.wait(calls, num_returns=len(calls), timeout=START_S)
+        if not ready:
+            room = self._ray.cluster_resources().get("CPU", 0)
+            raise NarrowcastError(
+                f"no actor has begun within {START_S:.0f} s: Ray has {room:.0f} cores in all, and each worker and"
+                " each teacher asks for one; use fewer, or begin when there is room"
+            )
+        try:
+            return self._ray.get(ready[0])
+        except self._ray.exceptions.RayActorError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise NarrowcastError(f"an actor of the fleet could not begin: {last}") from error
 
 
 @contextmanager
 def on_ray(
-    fleet: Fleet, out: Path, *, num_workers: int, num_teachers: int, address: str | None = None
+    fleet: Fleet,
+    out: Path,
+    *,
+    num_workers: int,
+    num_teachers: int,
+    address: str | None = None,
+    lease_s: float = LEASE_S,
 ) -> Iterator[RayWorkers]:
     """Workers and teachers on Ray while the block runs.
+
+    Args:
+        lease_s: for so long a worker that hears nothing runs its cameras; half as long again later others take them.
 
     Raises:
         DependencyError: Ray is not installed.
         UsageError: there is no Ray at `address`.
+        NarrowcastError: no teacher could begin.
     """
     with connected(address, num_cpus=num_workers + num_teachers) as ray:
-        workers = RayWorkers(ray, fleet, out, num_workers=num_workers, num_teachers=num_teachers)
+        workers = RayWorkers(ray, fleet, out, num_workers=num_workers, num_teachers=num_teachers, lease_s=lease_s)
         try:
             yield workers
         finally:

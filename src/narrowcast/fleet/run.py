@@ -1,7 +1,7 @@
 """A fleet from its file to its folder: who runs where, who may ask how often, who came, went, failed and came back."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, final
@@ -29,7 +29,12 @@ class Workers(Protocol):
     def keep(
         self, cameras: Sequence[Sequence[CameraConfig]], rates: Mapping[str, float]
     ) -> list[list[CameraState] | None]:
-        """As `CameraHost.keep`, for each worker its cameras; None where one is lost and being replaced."""
+        """As `CameraHost.keep`, for each worker its cameras; None where one is lost and may be back."""
+        ...
+
+    @property
+    def absent(self) -> Collection[int]:
+        """Workers that surely run nothing: not there yet, or lost for so long that others take their cameras."""
         ...
 
     def forget(self, worker: int, name: str) -> None:
@@ -42,6 +47,7 @@ class OneProcess:
     """One host, in this process."""
 
     num = 1
+    absent = frozenset[int]()
 
     def __init__(self, fleet: Fleet, out: Path) -> None:
         config = fleet.config
@@ -125,6 +131,7 @@ class _Crew:
     def __init__(self, path: Path, out: Path, fleet: Fleet, workers: Workers) -> None:
         self.path, self.out, self.fleet, self.workers = path, out, fleet, workers
         self._known: dict[str, _Known] = {}
+        self._lost: set[int] = set()
         self._stamp = _stamp(path)
 
     def tick(self, *, stopping: bool) -> FleetReport:
@@ -140,8 +147,7 @@ class _Crew:
         ]
         found = self.workers.keep(plan, self._rates(names))
         for worker, states in enumerate(found):
-            if states is None:
-                write_event(self.out, "worker lost", worker=worker, cameras=[camera.name for camera in plan[worker]])
+            self._note_worker(worker, plan[worker], is_lost=states is None)
             for state in states or []:
                 if state.name in self._known and self._known[state.name].worker == worker:
                     self._note(state)
@@ -158,15 +164,35 @@ class _Crew:
         waits = any(known.retry for known in self._known.values())
         return replace(report, cameras=tuple(_open(state) for state in report.cameras)) if waits else report
 
+    def _note_worker(self, worker: int, cameras: Sequence[CameraConfig], *, is_lost: bool) -> None:
+        """Write down who was lost, and who is back."""
+        if is_lost and worker not in self._lost:
+            write_event(self.out, "worker lost", worker=worker, cameras=[camera.name for camera in cameras])
+            self._lost.add(worker)
+        elif not is_lost and worker in self._lost:
+            write_event(self.out, "worker back", worker=worker)
+            self._lost.remove(worker)
+
     def _place(self, camera: CameraConfig) -> None:
-        """Give a new camera to the worker with the fewest."""
-        if camera.name in self._known:
+        """Give a camera that is new, or whose worker is gone, to the one with the fewest."""
+        known = self._known.get(camera.name)
+        if known is not None and (known.state.has_ended or known.worker not in self.workers.absent):
             return
+        worker = self._least_loaded()
+        if known is None:
+            self._known[camera.name] = _Known(worker, CameraState(name=camera.name), time.time())
+            write_event(self.out, "camera added", camera=camera.name, worker=worker)
+        elif worker != known.worker:
+            write_event(self.out, "camera moved", camera=camera.name, worker=worker, before=known.worker)
+            known.worker = worker
+
+    def _least_loaded(self) -> int:
+        """Of the workers that are there, the one with the fewest cameras; where none is, of all."""
         loads = [0] * self.workers.num
         for known in self._known.values():
             loads[known.worker] += not known.state.has_ended
-        self._known[camera.name] = _Known(loads.index(min(loads)), CameraState(name=camera.name), time.time())
-        write_event(self.out, "camera added", camera=camera.name, worker=self._known[camera.name].worker)
+        there = [worker for worker in range(self.workers.num) if worker not in self.workers.absent]
+        return min(there or range(self.workers.num), key=lambda worker: loads[worker])
 
     def _rates(self, names: set[str]) -> dict[str, float]:
         """Teacher calls per second for each camera that runs."""
@@ -181,7 +207,8 @@ class _Crew:
         """Remember a state, and write down what has happened since the one before."""
         known, now = self._known[state.name], time.time()
         before = known.state
-        if state.status == "running" and (before.status != "running" or state.begun_at != before.begun_at):
+        is_anew = before.status != "running" or (state.begun_at, state.worker) != (before.begun_at, before.worker)
+        if state.status == "running" and is_anew:
             if state.begun_at:
                 write_event(self.out, "camera resumed", camera=state.name, frame=state.begun_at)
             if self._is_live(state.name) and before.frames:
