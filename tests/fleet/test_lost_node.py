@@ -12,6 +12,7 @@ import pytest
 from narrowcast.core.runs import read_reports
 from narrowcast.fleet.cameras import Fleet
 from narrowcast.fleet.on_ray import on_ray
+from narrowcast.fleet.ray_session import draw_token
 from narrowcast.fleet.run import run_fleet
 
 pytestmark = pytest.mark.slow
@@ -21,6 +22,7 @@ NAMES = ("a", "b", "c", "d")
 @pytest.fixture
 def two_machines(write: Callable[..., Path]) -> Iterator[Any]:
     """A Ray of two nodes with two cores each, which notices within seconds when one is gone."""
+    draw_token()
     from ray.cluster_utils import Cluster
 
     checks = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}

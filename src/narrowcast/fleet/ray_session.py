@@ -24,6 +24,12 @@ def load_ray() -> Any:
     return ray
 
 
+def draw_token() -> None:
+    """Let Rays that this process starts serve only who knows a token; before Ray is imported, which looks once."""
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
 @contextmanager
 def connected(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[Any]:
     """Ray while the block runs: the one that this process has already, else that at `address`, else a new one.
@@ -39,8 +45,8 @@ def connected(address: str | None = None, *, num_cpus: int | None = None) -> Ite
         DependencyError: Ray is not installed.
         UsageError: there is no Ray at that address.
     """
-    if address is None and "RAY_AUTH_MODE" not in os.environ:  # before Ray is imported
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if address is None:
+        draw_token()
     ray = load_ray()
     if ray.is_initialized():
         yield ray
