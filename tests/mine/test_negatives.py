@@ -16,7 +16,7 @@ def known(num: int = 400, *, positives: int = 5, negative: int = 20, has_model: 
     features = rng.standard_normal((num, 8)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return Known(
-        scores=features[:, 0] * 9,
+        rank=lambda: features[:, 0] * 9,
         labels=labels,
         is_free=labels == 0,
         features=features,
@@ -53,7 +53,7 @@ def test_fixed_negatives_stay_but_for_the_labelled() -> None:
     is_free = given.is_free.copy()
     is_free[first[:3]] = False
     later = Known(
-        scores=-given.scores,
+        rank=lambda: -given.scores,
         labels=given.labels,
         is_free=is_free,
         features=given.features,

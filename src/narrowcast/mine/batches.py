@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from narrowcast.mine.linear import LinearModel
+from narrowcast.mine.stored import Rows
 from narrowcast.mine.strategies import NEAR_COPY, Candidates, Choice, Strategy, at_random, margin, top
 
 BOUNDARY_SHARE, EXPLORE_SHARE = 1 / 8, 1 / 24  # of a page; ours: few, since the likely find most (docs/mine-results.md)
@@ -64,19 +66,14 @@ def stacked(choice: Choice, candidates: Candidates, *, alike: float = NEAR_COPY)
     return stacks
 
 
-def most_alike(
-    features: Float[np.ndarray, "pool dim"], pool_ix: int, is_open: Bool[np.ndarray, " pool"], num: int
-) -> Int64[np.ndarray, " n"]:
+def most_alike(features: Rows, pool_ix: int, is_open: Bool[np.ndarray, " pool"], num: int) -> Int64[np.ndarray, " n"]:
     """The open photos that are most like one photo, by cosine."""
-    import torch  # in half precision numpy is a hundred times slower
-
-    rows = torch.from_numpy(features)
-    likeness = rows.mm(rows[pool_ix][:, None])[:, 0].float().numpy()
+    likeness = LinearModel(features[pool_ix].astype(np.float32), 0.0).scores(features)
     return top(likeness, is_open, num)
 
 
 def diverse(
-    features: Float[np.ndarray, "pool dim"], is_open: Bool[np.ndarray, " pool"], num: int, rng: np.random.Generator
+    features: Rows, is_open: Bool[np.ndarray, " pool"], num: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, " n"]:
     """Open photos that differ from each other: of many random ones, each the farthest from those before.
 
@@ -93,5 +90,5 @@ def diverse(
     return drawn[kept]
 
 
-def _rows(features: Float[np.ndarray, "pool dim"], pool_ix: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n dim"]:
+def _rows(features: Rows, pool_ix: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n dim"]:
     return features[pool_ix].astype(np.float32)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float16, Float32
 from narrowcast.core.config import from_dict
 from narrowcast.core.errors import ConfigError, StorageError, UsageError
 from narrowcast.core.files import write_bytes, write_json
+from narrowcast.mine.stored import Pause, RowFile, StoredRows, go_on
 from narrowcast.models.preprocess import Preprocessing
 
 FEATURES, VERSION, WEIGHTS = "features", "version.json", "backbone.safetensors"
@@ -102,12 +103,7 @@ class FeatureStore:
             UsageError: shards are missing, since other features were indexed last.
             StorageError: a shard is damaged.
         """
-        missing = [shard for shard in range(num_shards) if not self.has_shard(shard)]
-        if missing:
-            raise UsageError(
-                f"{self.folder}: lacks the features of {len(missing)} of {num_shards} shards; run mine index with"
-                f" --backbone {self.note.backbone} again, without sources"
-            )
+        self._check_whole(num_shards)
         num_rows = [self._rows_of(shard) for shard in range(num_shards)]
         rows = np.empty((sum(num_rows), self.note.dim), np.float16)
         start = 0
@@ -115,6 +111,30 @@ class FeatureStore:
             self._read_into(shard, rows[start : start + num])
             start += num
         return rows
+
+    def stored(self, num_shards: int, *, pause: Pause = go_on) -> StoredRows:
+        """The same rows, left where they are.
+
+        Args:
+            pause: called between two shards of a pass.
+
+        Raises:
+            UsageError, StorageError: as `read`, but for what only reading the rows would show.
+        """
+        self._check_whole(num_shards)
+        files = []
+        for shard in range(num_shards):
+            with self._open(shard) as (file, num):
+                files.append(RowFile(self.shard_path(shard), file.tell(), num))
+        return StoredRows(files, self.note.dim, pause=pause)
+
+    def _check_whole(self, num_shards: int) -> None:
+        missing = [shard for shard in range(num_shards) if not self.has_shard(shard)]
+        if missing:
+            raise UsageError(
+                f"{self.folder}: lacks the features of {len(missing)} of {num_shards} shards; run mine index with"
+                f" --backbone {self.note.backbone} again, without sources"
+            )
 
     def _rows_of(self, shard: int) -> int:
         with self._open(shard) as (_, num):

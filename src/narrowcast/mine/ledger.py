@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog, Value, effective
+from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog, Labels, Value, effective
 
 GROUP = "."  # an action of several labels is one event a photo, ACTION.0, ACTION.1, …; undone together
 
@@ -59,6 +59,11 @@ class Ledger:
             value == "positive" for item, value in self.train.items() if value != "unsure" and item not in self.given
         ]
         return np.cumsum(answers).tolist()
+
+    def labels(self) -> Labels:
+        """The labels as they stand."""
+        last = next((event for event in reversed(self.counting) if event.kind == "label"), None)
+        return Labels(dict(self.train), dict(self.audit), last)
 
     def newest_action(self, who: str) -> list[LabelEvent]:
         """The labels that a person gave with one key last, of those that count."""

@@ -13,10 +13,13 @@ from jaxtyping import Bool, Float, Float32, Float64
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from narrowcast.mine.stored import Rows, blocks_of
+
 DUAL_ROWS = 500  # up to here Newton steps on the rows' Gram matrix are cheaper than gradients over the features
 NEWTON_STEPS, TOLERANCE = 50, 1e-8
 MAX_ITERATIONS = 200
 RIDGE = 1e-10
+COVARIANCE_ROWS = 4096  # at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,15 @@ class LinearModel:
     weights: Float32[np.ndarray, " dim"]
     bias: float
 
-    def scores(self, features: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, " n"]:
-        """A score a row; half precision stays half precision in memory."""
-        rows = torch.from_numpy(features)
-        weights = torch.from_numpy(self.weights).to(rows.dtype)
-        # a product of matrices: torch's half precision times a vector is a quarter slower
-        return rows.mm(weights[:, None])[:, 0].float().numpy() + np.float32(self.bias)
+    def scores(self, features: Rows) -> Float32[np.ndarray, " n"]:
+        """A score a row; half precision stays half precision in memory, and what is on disk stays there."""
+        found = np.empty(len(features), np.float32)
+        for start, block in blocks_of(features):
+            rows = torch.from_numpy(block)
+            weights = torch.from_numpy(self.weights).to(rows.dtype)
+            # a product of matrices: torch's half precision times a vector is a quarter slower
+            found[start : start + len(block)] = rows.mm(weights[:, None])[:, 0].float().numpy()
+        return found + np.float32(self.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +57,20 @@ class Whitening:
         return LinearModel(weights, model.bias - float(self.mean @ weights))
 
 
-def whitening(
-    features: Float[np.ndarray, "n dim"], *, shrinkage: float, num: int, rng: np.random.Generator
-) -> Whitening:
+def whitening(features: Rows, *, shrinkage: float, num: int, rng: np.random.Generator) -> Whitening:
     """Whitening by the covariance of `num` random rows.
 
     Args:
         shrinkage: this much of the mean variance is added to every direction's; 0 is full whitening, large none.
             Lengths are scaled so that the mean squared length of a whitened row is 1.
     """
-    rows = features[np.sort(rng.permutation(len(features))[:num])].astype(np.float32)
-    mean = rows.mean(0)
-    centred = rows - mean
-    values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / max(1, len(rows) - 1))
+    rows = features[np.sort(rng.permutation(len(features))[:num])]
+    mean = rows.mean(0, dtype=np.float32)
+    products = np.zeros((features.shape[1], features.shape[1]), np.float64)
+    for start in range(0, len(rows), COVARIANCE_ROWS):  # twenty thousand rows at once would be 200 MB
+        centred = rows[start : start + COVARIANCE_ROWS].astype(np.float32) - mean
+        products += centred.T @ centred
+    values, vectors = np.linalg.eigh(products / max(1, len(rows) - 1))
     values = values.clip(0)
     if not values.any():  # all photos are the same: nothing to whiten by
         return Whitening(mean, np.eye(features.shape[1], dtype=np.float32))

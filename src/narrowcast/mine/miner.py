@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64, Shaped
+from jaxtyping import Bool, Float32, Int64, Shaped
 from scipy import sparse
 
 from narrowcast.core.errors import UsageError
 from narrowcast.mine.linear import LinearModel, Whitening, blend, centroid, fit_linear, whitening
 from narrowcast.mine.negatives import Known, Pseudo, PseudoLabels, neighbour_graph
-from narrowcast.mine.strategies import Candidates, Choice, Strategy
+from narrowcast.mine.stored import Rows
+from narrowcast.mine.strategies import Candidates, Choice, Strategy, top
 
 WHITENING_ROWS = 20_000  # a covariance of 1,280 values is known well enough from so many photos; ours
 PARTS = 5  # in which pseudo-negatives are looked at by models that do not know them; ours
@@ -46,7 +47,7 @@ class Method:
 class PoolFacts:
     """What is computed once of a pool's features, for all categories that need it: whitening, graph of neighbours."""
 
-    def __init__(self, features: Float[np.ndarray, "pool dim"], *, seed: int = 0) -> None:
+    def __init__(self, features: Rows, *, seed: int = 0) -> None:
         self._features, self._seed = features, seed
         self._whitening: dict[float, Whitening] = {}
         self._graphs: dict[int, sparse.csr_matrix] = {}
@@ -77,7 +78,7 @@ class Miner:
 
     def __init__(
         self,
-        features: Float[np.ndarray, "pool dim"],
+        features: Rows,
         method: Method,
         *,
         rng: np.random.Generator,
@@ -94,6 +95,7 @@ class Miner:
         self._pseudo = method.make_pseudo()
         self._drawn: Pseudo | None = None
         self._scores: Float32[np.ndarray, " pool"] | None = None
+        self._scores_before: Float32[np.ndarray, " pool"] | None = None  # of the last model that ranked the whole pool
         self._fitted: LinearModel | None = None  # in whitened features where the method whitens
         self._white: dict[
             int, Float32[np.ndarray, " dim"]
@@ -122,6 +124,21 @@ class Miner:
             self._scores = self.model.scores(self.features)
         return self._scores
 
+    def glance(self, num: int) -> Float32[np.ndarray, " pool"]:
+        """Scores by the model of now as far as that goes without a pass over the pool; −∞ where it does not.
+
+        Known are those of labelled photos, of the `num` that the ranking before put first, and of the `num` that lay
+        nearest to its boundary. All, where there was no ranking before, or where nothing was learned since.
+        """
+        if self._scores is not None or self._scores_before is None or self.model is None:
+            return self.scores
+        before = self._scores_before
+        near = np.concatenate([top(before, self.is_free, num), top(-np.abs(before), self.is_free, num)])
+        near = np.union1d(near, np.flatnonzero(~self.is_free))
+        scores = np.full(len(before), -np.inf, np.float32)
+        scores[near] = self.model.scores(self.features[near])
+        return scores
+
     def learn(self) -> bool:
         """Fit the linear model to the labels and fresh pseudo-labels; False where there is no negative of any kind."""
         self._drawn = self._pseudo(self.known(), self._rng)
@@ -131,6 +148,8 @@ class Miner:
             if self.has_model:  # labels were taken back until nothing is left to fit
                 self.model, self.has_model, self._scores = None, False, None
             return False
+        if self.has_model and self._scores is not None:
+            self._scores_before = self._scores
         self.model, self.has_model, self._scores = fitted, True, None
         return True
 
@@ -177,7 +196,7 @@ class Miner:
 
     def forget_features(
         self,
-        features: Float[np.ndarray, "pool dim"],
+        features: Rows,
         outside: Float32[np.ndarray, "seeds dim"] | None = None,
         *,
         facts: PoolFacts | None = None,
@@ -190,7 +209,7 @@ class Miner:
         """
         self.features = features
         self.outside = np.zeros((0, features.shape[1]), np.float32) if outside is None else outside
-        self.model, self.has_model, self._scores = None, False, None
+        self.model, self.has_model, self._scores, self._scores_before = None, False, None, None
         self._facts, self._fitted = facts or PoolFacts(features), None
         self._white.clear()
         self.learn()
@@ -227,7 +246,7 @@ class Miner:
     def known(self) -> Known:
         """What pseudo-labels are made from."""
         return Known(
-            scores=self.scores,
+            rank=lambda: self.scores,
             labels=self.labels,
             is_free=self.is_free,
             features=self.features,

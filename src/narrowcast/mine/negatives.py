@@ -10,25 +10,31 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from scipy.special import expit
 
+from narrowcast.mine.stored import Rows
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What pseudo-labels may be made from. Arrays are over the pool.
 
     Attributes:
-        scores: of the current ranking.
+        rank: gives the scores of the current ranking; a pass over the pool where nobody has asked before.
         labels: 1 positive, −1 negative, 0 unknown.
         is_free: not labelled and not put aside: may get a pseudo-label.
         has_model: whether scores are logits.
         graph: the graph of so many nearest neighbours.
     """
 
-    scores: Float[np.ndarray, " pool"]
+    rank: Callable[[], Float[np.ndarray, " pool"]]
     labels: Shaped[np.ndarray, " pool"]
     is_free: Bool[np.ndarray, " pool"]
-    features: Float[np.ndarray, "pool dim"]
+    features: Rows
     has_model: bool
     graph: Callable[[int], sparse.csr_matrix]
+
+    @property
+    def scores(self) -> Float[np.ndarray, " pool"]:
+        return self.rank()
 
     @property
     def num_positive(self) -> int:
@@ -150,9 +156,9 @@ def lower_half(known: Known) -> Int64[np.ndarray, " n"]:
     return free[np.argpartition(known.scores[free], half)[:half]]
 
 
-def neighbour_graph(features: Float[np.ndarray, "n dim"], neighbours: int) -> sparse.csr_matrix:
+def neighbour_graph(features: Rows, neighbours: int) -> sparse.csr_matrix:
     """The symmetric, normalised graph of each photo's nearest neighbours by cosine (cubed, as Iscen 2019)."""
-    rows = torch.from_numpy(features).float()
+    rows = torch.from_numpy(features[:]).float()
     num, k = len(rows), min(neighbours, len(rows) - 1)
     indices, values = [], []
     for start in range(0, num, 1024):

@@ -23,6 +23,7 @@ from narrowcast.core.files import replacing, write_json
 from narrowcast.mine.catalogue import Catalogue
 from narrowcast.mine.features import FeatureStore, version_names
 from narrowcast.mine.sources import Place
+from narrowcast.mine.stored import Pause, StoredRows, go_on
 
 POOL, ITEMS, LOCK = "pool.json", "items", ".lock"
 FORMAT = 1
@@ -220,9 +221,25 @@ class Pool:
             UsageError, StorageError: they are incomplete or damaged.
         """
         rows = self.store(version).read(self.num_shards)
-        if len(rows) != len(self):
-            raise StorageError(f"{self.path}: {len(rows)} rows of features for {len(self)} photos; index it again")
+        self._check_fit(len(rows))
         return rows
+
+    def stored_features(self, version: str | None = None, *, pause: Pause = go_on) -> StoredRows:
+        """The same features, left on disk.
+
+        Args:
+            pause: called between two shards of a pass; what it raises ends the pass.
+
+        Raises:
+            UsageError, StorageError: they are incomplete or damaged.
+        """
+        rows = self.store(version).stored(self.num_shards, pause=pause)
+        self._check_fit(len(rows))
+        return rows
+
+    def _check_fit(self, num: int) -> None:
+        if num != len(self):
+            raise StorageError(f"{self.path}: {num} rows of features for {len(self)} photos; index it again")
 
     # --- names --------------------------------------------------------------------------------------------------------
 

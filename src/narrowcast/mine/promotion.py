@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Shaped
 
 from narrowcast.mine.miner import ASIDE, NEGATIVE, POSITIVE, Method, Miner, PoolFacts
+from narrowcast.mine.stored import Rows
 
 ONE_IN = 4  # labels; ours
 FEWEST = 5  # positives set aside, below which nothing is promoted; ours
@@ -81,7 +82,7 @@ def set_aside(
 def judge(
     trials: Sequence[Trial],
     *,
-    old: Float[np.ndarray, "pool dim"],
+    old: Rows,
     new: Float[np.ndarray, "pool dim2"],
     old_facts: PoolFacts | None = None,
 ) -> Promotion:
@@ -116,7 +117,7 @@ def _decide(found: list[Judgement], differences: Float64[np.ndarray, " n"]) -> P
     return Promotion(score, before, error, is_promoted, reason, tuple(found))
 
 
-def precisions(trial: Trial, features: Float[np.ndarray, "pool dim"], facts: PoolFacts) -> Float64[np.ndarray, " n"]:
+def precisions(trial: Trial, features: Rows, facts: PoolFacts) -> Float64[np.ndarray, " n"]:
     """For each positive that was set aside, the precision of the ranking down to it; in the order of the pool.
 
     Empty where there are none, or where no linear model can be fitted to the others.

@@ -12,14 +12,16 @@ from types import TracebackType
 from typing import Literal, final
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from narrowcast.core.errors import UsageError, did_you_mean
 from narrowcast.mine.examples import example_features, keep_example, text_features
-from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog, Labels, Value, effective
+from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog, Labels, Value
+from narrowcast.mine.ledger import Ledger
 from narrowcast.mine.methods import METHODS
 from narrowcast.mine.miner import ASIDE, NEGATIVE, POSITIVE, Miner, PoolFacts
 from narrowcast.mine.pool import NameIndex, Pool
+from narrowcast.mine.stored import Rows
 from narrowcast.mine.strategies import top
 from narrowcast.models.backbones import Backbone, load_backbone
 
@@ -112,7 +114,7 @@ class MiningSession:
         who: str = "",
         backbone: Backbone | None = None,
         load: Callable[[], Backbone] | None = None,
-        features: Float16[np.ndarray, "pool dim"] | None = None,
+        features: Rows | None = None,
         facts: PoolFacts | None = None,
     ) -> None:
         if method not in METHODS:
@@ -129,7 +131,8 @@ class MiningSession:
         rng = np.random.default_rng(zlib.crc32(category.encode()))
         self._miner = Miner(features, METHODS[method], rng=rng, facts=facts)
         self._seen, self._fitted = -1, -1
-        self._labels, self._text = Labels({}, {}, None), ""
+        self._ledger, self._labels = Ledger(log, category), Labels({}, {}, None)
+        self._ixs: dict[str, int | None] = {}  # of what was asked for before: labels are looked up with each new one
         self.refresh()
 
     @classmethod
@@ -178,6 +181,7 @@ class MiningSession:
         rng = np.random.default_rng(zlib.crc32(self.category.encode()))
         self._miner = Miner(pool.features(self.version), METHODS[self.method], rng=rng)
         self._seen = self._fitted = -1
+        self._ixs.clear()
         self.refresh()
         return True
 
@@ -185,27 +189,30 @@ class MiningSession:
 
     def refresh(self) -> bool:
         """Follow the log; whether there was something new."""
-        events = list(self.log.events(self.category))
-        newest = events[-1][0] if events else 0
-        if newest == self._seen:
+        self._ledger.follow()
+        if self._ledger.seq == self._seen:
             return False
-        self._labels = self.log.labels(self.category)
-        self._seen = newest
+        if not self._ledger.is_begun:
+            self.log.labels(self.category)  # says so, and which ones there are
+        self._labels = self._ledger.labels()
+        self._seen = self._ledger.seq
         labels = np.zeros(len(self._catalogue), np.int8)
         for item, value in self._labels.train.items():
-            pool_ix = self._catalogue.ix_of(item)
+            pool_ix = self.pool_ix(item)
             if pool_ix is not None:
                 labels[pool_ix] = SIGNS[value]
-        labels[self._catalogue.ixs_of(self._labels.audit)] = ASIDE
-        self._text = next(e.value for e in effective(e for _, e in events) if e.kind == "category")
+        for item in self._labels.audit:
+            pool_ix = self.pool_ix(item)
+            if pool_ix is not None:
+                labels[pool_ix] = ASIDE
         self._miner.reset(labels, self._outside())
         return True
 
     def _outside(self) -> Float32[np.ndarray, "n dim"]:
         """Features of what shows the category and is not in the pool: other photos, words."""
-        items = [item for item in self._labels.items("positive") if self._catalogue.ix_of(item) is None]
-        rows = example_features(self.pool, self._store, items, load=self._load)
-        return np.concatenate([rows, text_features(self._store, self._text, load=self._load)]) if self._text else rows
+        items = [item for item in self._labels.items("positive") if self.pool_ix(item) is None]
+        rows, text = example_features(self.pool, self._store, items, load=self._load), self._ledger.text
+        return np.concatenate([rows, text_features(self._store, text, load=self._load)]) if text else rows
 
     def add(self, events: Sequence[LabelEvent]) -> Numbers:
         """Append labels; they are on disk when this returns.
@@ -278,7 +285,7 @@ class MiningSession:
         return self._miner
 
     @property
-    def features(self) -> Float16[np.ndarray, "pool dim"]:
+    def features(self) -> Rows:
         """Of the pool, normalised."""
         return self._miner.features
 
@@ -320,7 +327,9 @@ class MiningSession:
 
     def pool_ix(self, item: str) -> int | None:
         """The number of a photo of the pool."""
-        return self._catalogue.ix_of(item)
+        if item not in self._ixs:
+            self._ixs[item] = self._catalogue.ix_of(item)
+        return self._ixs[item]
 
     def _questions(self, pool_ix: Int64[np.ndarray, " n"], reasons: Sequence[str]) -> list[Question]:
         scores, model = self._miner.scores, self.model_name

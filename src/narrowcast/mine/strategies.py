@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, Shaped
 from scipy.special import expit
 
+from narrowcast.mine.stored import Rows
+
 NEAR_COPY = 0.97  # cosine above which two photos count as the same moment; ours
 LOOK_AHEAD = 5  # how many times a batch is looked at for a diverse one; ours
 
@@ -26,7 +28,7 @@ class Candidates:
     scores: Float[np.ndarray, " pool"]
     is_open: Bool[np.ndarray, " pool"]
     labels: Shaped[np.ndarray, " pool"]
-    features: Float[np.ndarray, "pool dim"]
+    features: Rows
     has_model: bool
 
 
@@ -143,9 +145,7 @@ def top(values: Float[np.ndarray, " pool"], is_open: Bool[np.ndarray, " pool"], 
     return places[np.argsort(-found, kind="stable")][:num]
 
 
-def spread(
-    pool_ix: Int64[np.ndarray, " n"], features: Float[np.ndarray, "pool dim"], num: int, *, alike: float
-) -> Int64[np.ndarray, " m"]:
+def spread(pool_ix: Int64[np.ndarray, " n"], features: Rows, num: int, *, alike: float) -> Int64[np.ndarray, " m"]:
     """The first `num` of `pool_ix` of which no two have a cosine of `alike`; where too few are left, others."""
     rows = features[pool_ix].astype(np.float32)
     kept: list[int] = []

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from narrowcast.core.errors import UsageError, did_you_mean
 from narrowcast.mine.labels import VALUES, LabelEvent
-
-if TYPE_CHECKING:
-    from narrowcast.web.label_desk import Desk
+from narrowcast.web.label_desk import Desk
 
 EVENT_ID = re.compile(r"[0-9A-Za-z-]{8,64}(\.[0-9]{1,6})?")
 LABEL_KEYS = frozenset(["event_id", "kind", "item", "value", "purpose", "reason", "model"])
@@ -79,7 +77,7 @@ class Asked:
         return value
 
 
-def event_of(values: dict[str, Any], desk: "Desk", who: str) -> LabelEvent:
+def event_of(values: dict[str, Any], desk: Desk, who: str) -> LabelEvent:
     """The event that a page sends: a label, or an undo of one event.
 
     Raises:

@@ -10,7 +10,8 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from dataclasses import replace
+from typing import Any, TypeVar, final
 
 import numpy as np
 
@@ -20,11 +21,9 @@ from narrowcast.mine.labels import LabelEvent
 from narrowcast.mine.ledger import GROUP, Ledger
 from narrowcast.mine.session import RECENT, MiningSession
 from narrowcast.web.label_numbers import Overview, look
-from narrowcast.web.label_sheet import Sheet, compose, name_of
+from narrowcast.web.label_pool import LabelPool
+from narrowcast.web.label_sheet import Rank, Sheet, Wish, compose, glance, name_of, whole
 from narrowcast.web.photos import CACHE
-
-if TYPE_CHECKING:
-    from narrowcast.web.label_room import LabelRoom
 
 Result = TypeVar("Result")
 AWAY_S = 900.0  # somebody who was not heard of for so long gives his photos back; ours
@@ -36,10 +35,10 @@ CURVE = 200  # points of the curve of finds
 class Desk:
     """A category with everybody who labels it. May be used by several threads."""
 
-    def __init__(self, room: "LabelRoom", category: str) -> None:
-        self._room, self.category = room, category
+    def __init__(self, pool: LabelPool, category: str) -> None:
+        self._pool, self.category = pool, category
         self._lock = threading.RLock()
-        self._ledger = Ledger(room.log, category)
+        self._ledger = Ledger(pool.log, category)
         self._rng = np.random.default_rng(zlib.crc32(category.encode()))
         self._session_kept: MiningSession | None = None
         self._sheets: dict[str, Sheet] = {}
@@ -62,9 +61,9 @@ class Desk:
             StorageError: it could not be written.
         """
         for event in events:
-            if event.kind == "label" and not self._room.knows(event.item):
+            if event.kind == "label" and not self._pool.knows(event.item):
                 raise UsageError(f"photo '{event.item[:40]}': there is none")
-        self._room.log.add(events)
+        self._pool.log.add(events)
         self._follow()
 
     def check_undo(self, event_id: str) -> None:
@@ -80,13 +79,13 @@ class Desk:
 
     def path_of(self, item: str) -> str:
         """Where a photo is, for people; "" outside of the pool."""
-        catalogue = self._room.catalogue()
+        catalogue = self._pool.catalogue()
         pool_ix = catalogue.ix_of(item)
         return catalogue.path(pool_ix) if pool_ix is not None else ""
 
     def names(self, items: Sequence[str]) -> dict[str, str]:
         """What the files of photos are called."""
-        catalogue = self._room.catalogue()
+        catalogue = self._pool.catalogue()
         return {item: name_of(catalogue, item) for item in items}
 
     def undo(self, who: str, action: str) -> list[LabelEvent]:
@@ -98,7 +97,7 @@ class Desk:
             if done:
                 return [known[event.undoes] for event in done]
             undone = self._ledger.newest_action(who)
-            self._room.log.add(
+            self._pool.log.add(
                 [
                     LabelEvent(
                         category=self.category,
@@ -156,7 +155,7 @@ class Desk:
             # a note is of its moment
             sheet = None if ready is None or ready.mode != mode or ready.note else self._still_open(ready)
         if sheet is None or len(sheet.tiles) < num // 2 or len(sheet.tiles) > num:
-            sheet = self.call(lambda session: self._compose(session, who, mode, num))
+            sheet = self.call(lambda session: self._compose(session, who, mode, num, rank=glance))
         with self._lock:
             self._sheets[who] = sheet
         self._write_sheet(sheet)
@@ -189,26 +188,33 @@ class Desk:
 
     def call(self, what: Callable[[MiningSession], Result]) -> Result:
         """`what` of the session, up to date with the log, before anything that is done ahead."""
-        future: Future[Result] = self._room.worker.call(lambda: what(self._session()))
+        future: Future[Result] = self._pool.worker.call(lambda: what(self._session()))
         return future.result(PATIENCE_S)
 
     def _session(self) -> MiningSession:
-        if self._session_kept is None:
-            self._room.catalogue()  # under its lock: the session reads it, too
-            features, facts = self._room.features()
-            self._session_kept = MiningSession(
-                self._room.pool,
-                self._room.log,
-                self.category,
-                features=features,
-                facts=facts,
-                load=self._room.backbone,
-            )
-        self._session_kept.refresh()
-        return self._session_kept
+        self._pool.follow()
+        session = self._session_kept
+        if session is None or session.version != self._pool.version:
+            session = self._session_kept = self._opened()
+        session.refresh()
+        return session
+
+    def _opened(self) -> MiningSession:
+        self._pool.catalogue()  # under its lock: the session reads it, too
+        features, facts = self._pool.features()
+        with self._lock:  # ranked by other features, if at all
+            self._prepared.clear()
+        return MiningSession(
+            self._pool.pool,
+            self._pool.log,
+            self.category,
+            features=features,
+            facts=facts,
+            load=self._pool.backbone,
+        )
 
     def _ahead(self) -> None:
-        self._room.worker.ahead(("prepare", self.category), self._prepare)
+        self._pool.worker.ahead(("prepare", self.category), self._prepare)
 
     def _prepare(self) -> None:
         """Fit, rank, and compose the next sheet of everybody who is here; then the numbers beside the grid."""
@@ -218,7 +224,7 @@ class Desk:
                 now = time.monotonic()
                 here = {who: self._wanted[who] for who in self._wanted if now - self._seen[who] < AWAY_S}
             for who, (mode, num) in here.items():
-                ready = self._compose(session, who, mode, num)
+                ready = self._compose(session, who, mode, num, rank=whole)
                 with self._lock:
                     self._prepared[who] = ready
             overview = look(session, self._ledger)
@@ -228,7 +234,7 @@ class Desk:
             with self._lock:
                 self._problem = str(error)
 
-    def _compose(self, session: MiningSession, who: str, mode: str, num: int) -> Sheet:
+    def _compose(self, session: MiningSession, who: str, mode: str, num: int, *, rank: Rank) -> Sheet:
         with self._lock:
             taken = self._taken(who)
             for other, sheet in self._prepared.items():
@@ -239,11 +245,12 @@ class Desk:
                 seen.update(self._sheets[who].items())
             if mode == "audit":  # every photo of an audit must have an answer
                 seen.clear()
-        sheet = compose(session, self._ledger, who=who, mode=mode, num=num, taken=taken | seen, rng=self._rng)
+        wish = Wish(who=who, mode=mode, num=num, taken=taken | seen, rank=rank)
+        sheet = compose(session, self._ledger, wish, rng=self._rng)
         if not sheet.tiles and seen:  # nothing else is left: what was passed over comes again
             with self._lock:
                 self._passed.pop(who, None)
-            sheet = compose(session, self._ledger, who=who, mode=mode, num=num, taken=taken, rng=self._rng)
+            sheet = compose(session, self._ledger, replace(wish, taken=taken), rng=self._rng)
         return sheet
 
     # --- what a page shows --------------------------------------------------------------------------------------------
@@ -278,6 +285,8 @@ class Desk:
         """All that is beside the grid, and whether the next sheet is ready."""
         self._hear(who)
         self._follow()
+        if self._pool.is_behind():
+            self._ahead()
         with self._lock:
             ready = self._prepared.get(who)
             current = self._sheets.get(who)
@@ -288,6 +297,7 @@ class Desk:
                 "ready": [tile.item for tile in ready.tiles] if ready is not None else [],
                 "overview": self._overview.to_json() if self._overview is not None else None,
                 "problem": self._problem,
+                "features": self._pool.version,
                 "by_person": self._ledger.people(),
                 "here": [name for name, at in self._seen.items() if time.monotonic() - at < 60],
                 "agreement": {"num": agreement.num, "share": agreement.share, "kappa": agreement.kappa},
@@ -313,7 +323,7 @@ class Desk:
 
     def _sheet_path(self, who: str) -> Any:
         name = hashlib.blake2b(f"{self.category}\0{who}".encode(), digest_size=12).hexdigest()
-        return self._room.pool.path / CACHE / "sheets" / f"{name}.json"
+        return self._pool.pool.path / CACHE / "sheets" / f"{name}.json"
 
     def _write_sheet(self, sheet: Sheet) -> None:
         """So that a restart shows the same page at once."""

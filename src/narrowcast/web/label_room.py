@@ -1,4 +1,4 @@
-"""A pool that is being labelled: what all its categories share, and their desks."""
+"""A pool that is being labelled: its categories, and a desk for each that somebody opened."""
 
 import threading
 from collections.abc import Sequence
@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float16
 
-from narrowcast.core.errors import NarrowcastError, SourceError, UsageError
+from narrowcast.core.errors import SourceError, UsageError
 from narrowcast.mine.catalogue import Catalogue
-from narrowcast.mine.examples import EXAMPLES, keep_content
+from narrowcast.mine.examples import keep_content
 from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog, check_category
-from narrowcast.mine.miner import PoolFacts
 from narrowcast.mine.pool import Pool
-from narrowcast.models.backbones import Backbone, load_backbone
+from narrowcast.models.backbones import Backbone
 from narrowcast.web.label_desk import Desk
-from narrowcast.web.photos import IDENTITY, Photos
+from narrowcast.web.label_pool import LabelPool
+from narrowcast.web.photos import Photos
 from narrowcast.web.worker import Worker
 
 MOST_EXAMPLES = 500
@@ -28,16 +27,12 @@ class NoCategory(UsageError):
 
 @final
 class LabelRoom:
-    """An open pool with its log, a worker for what takes long, and a desk for each category that somebody opened."""
+    """What the routes talk to. May be used by several threads."""
 
-    def __init__(self, pool: Pool, log: LabelLog, *, backbone: Backbone | None = None) -> None:
-        self.pool, self.log, self.photos = pool, log, Photos(self.catalogue, pool.path)
-        self.worker = Worker("narrowcast-label")
-        self._backbone = backbone
-        self._features: Float16[np.ndarray, "pool dim"] | None = None
-        self._facts: PoolFacts | None = None
+    def __init__(self, inside: LabelPool) -> None:
+        self.inside = inside
         self._desks: dict[str, Desk] = {}
-        self._lock, self._catalogue_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path, *, backbone: Backbone | None = None) -> "LabelRoom":
@@ -49,50 +44,43 @@ class LabelRoom:
         """
         pool = Pool.open(folder)
         pool.store()
-        return cls(pool, LabelLog.open(folder), backbone=backbone)
+        return cls(LabelPool(pool, LabelLog.open(folder), backbone=backbone))
 
     def close(self) -> None:
         """End the work; everything that was said is on disk already."""
-        self.worker.close()
-        self.log.close()
+        self.inside.close()
 
-    # --- what categories share ----------------------------------------------------------------------------------------
+    @property
+    def pool(self) -> Pool:
+        """The pool as it is now."""
+        return self.inside.pool
+
+    @property
+    def log(self) -> LabelLog:
+        """What everybody said."""
+        return self.inside.log
+
+    @property
+    def photos(self) -> Photos:
+        """The photos for browsers."""
+        return self.inside.photos
+
+    @property
+    def worker(self) -> Worker:
+        """What takes long is done there."""
+        return self.inside.worker
 
     def catalogue(self) -> Catalogue:
-        """The photos by number and identity; read once, by whoever needs it first."""
-        with self._catalogue_lock:
-            return self.pool.catalogue
-
-    def features(self) -> tuple[Float16[np.ndarray, "pool dim"], PoolFacts]:
-        """Features of the pool and what is known of them; in the worker only."""
-        if self._features is None or self._facts is None:
-            self._features = self.pool.features()
-            self._facts = PoolFacts(self._features)
-        return self._features, self._facts
+        """The photos by number and identity."""
+        return self.inside.catalogue()
 
     def load(self) -> None:
         """Read what everybody needs before anybody asks; in the worker only."""
-        self.catalogue()
-        self.features()
-
-    def backbone(self) -> Backbone:
-        """What makes features of examples and words; in the worker only."""
-        if self._backbone is None:
-            self._backbone = load_backbone(self.pool.store().note.backbone)
-        return self._backbone
+        self.inside.load()
 
     def has_text(self) -> bool:
         """Whether the backbone knows words; in the worker only."""
-        try:
-            return getattr(self.backbone(), "text", None) is not None
-        except NarrowcastError:
-            return False
-
-    def knows(self, item: str) -> bool:
-        """Whether there is such a photo, in the pool or among the examples."""
-        if not IDENTITY.fullmatch(item):
-            return False
-        return self.catalogue().ix_of(item) is not None or (self.pool.path / EXAMPLES / item).is_file()
+        return self.inside.has_text()
 
     # --- categories ---------------------------------------------------------------------------------------------------
 
@@ -106,7 +94,7 @@ class LabelRoom:
             if category not in self._desks:
                 if category not in self.log.categories():
                     raise NoCategory(f"no category '{category}'")
-                self._desks[category] = Desk(self, category)
+                self._desks[category] = Desk(self.inside, category)
             return self._desks[category]
 
     def categories(self) -> list[dict[str, Any]]:
@@ -129,7 +117,7 @@ class LabelRoom:
             SourceError: a photo is not there.
         """
         check_category(name)
-        unknown = [item for item in items if not self.knows(item)]
+        unknown = [item for item in items if not self.inside.knows(item)]
         if unknown or len(items) > MOST_EXAMPLES:
             raise SourceError(f"photo {unknown[0]}: there is none" if unknown else f"more than {MOST_EXAMPLES} photos")
         if text and not self.worker.call(self.has_text).result():

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from narrowcast.core.errors import StorageError, UsageError
 from narrowcast.mine.audit import audit_questions, read_audit
@@ -18,6 +18,7 @@ from narrowcast.mine.strategies import Candidates, Choice, Strategy, at_random, 
 
 MODES = ("mixed", "likely", "boundary", "explore", "audit", "second")
 LEAST, MOST = 1, 120  # photos on a sheet
+GLANCE = 8192  # photos that are ranked anew for somebody who waits, twice; ours: 0.1 s, and a sheet has 24
 AUDIT_SHARE = 1 / 6  # of a mixed sheet while an audit has open questions; ours
 
 
@@ -72,20 +73,41 @@ class Sheet:
         return [item for tile in self.tiles for item in (tile.item, *tile.others)]
 
 
-def compose(
-    session: MiningSession,
-    ledger: Ledger,
-    *,
-    who: str,
-    mode: str,
-    num: int,
-    taken: Collection[str],
-    rng: np.random.Generator,
-) -> Sheet:
-    """A sheet of `num` photos, none of them among `taken`; fewer where the pool ends."""
-    tiles, note = COMPOSERS[mode](session, ledger, who, num, taken, rng)
+Rank = Callable[[MiningSession], Float32[np.ndarray, " pool"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a sheet shall be.
+
+    Attributes:
+        num: photos; fewer where the pool ends.
+        taken: photos that shall not be on it.
+        rank: how far the pool is ranked for it: `whole`, or `glance` for somebody who waits.
+    """
+
+    who: str
+    mode: str
+    num: int
+    taken: Collection[str]
+    rank: Rank
+
+
+def whole(session: MiningSession) -> Float32[np.ndarray, " pool"]:
+    """Scores of the whole pool: a pass over all features where there were labels since the last one."""
+    return session.scores
+
+
+def glance(session: MiningSession) -> Float32[np.ndarray, " pool"]:
+    """Scores of those that ranked high a moment ago, by the model of now: without a pass."""
+    return session.miner.glance(GLANCE)
+
+
+def compose(session: MiningSession, ledger: Ledger, wish: Wish, *, rng: np.random.Generator) -> Sheet:
+    """A sheet as wished for."""
+    tiles, note = COMPOSERS[wish.mode](session, ledger, wish, rng)
     named = tuple(replace(tile, name=name_of(session.pool.catalogue, tile.item)) for tile in tiles)
-    return Sheet(who=who, mode=mode, tiles=named, note=note, sheet_id=uuid.uuid4().hex)
+    return Sheet(who=wish.who, mode=wish.mode, tiles=named, note=note, sheet_id=uuid.uuid4().hex)
 
 
 def name_of(catalogue: Catalogue, item: str) -> str:
@@ -94,50 +116,44 @@ def name_of(catalogue: Catalogue, item: str) -> str:
     return catalogue.path(pool_ix).rpartition("/")[2] if pool_ix is not None else ""
 
 
-def _mixed(
-    session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
-) -> tuple[list[Tile], str]:
+def _mixed(session: MiningSession, ledger: Ledger, wish: Wish, rng: np.random.Generator) -> tuple[list[Tile], str]:
     if not has_example(ledger):
-        return _first(session, num, taken, rng)
-    strategy = blended(session.miner.method.ask)
-    audit = _open_audit(session, taken)[: int(num * AUDIT_SHARE)]
-    return [*_ranked(session, strategy, num - len(audit), {*taken, *(t.item for t in audit)}, rng), *audit], ""
+        return _first(session, wish, rng)
+    audit = _open_audit(session, wish.taken)[: int(wish.num * AUDIT_SHARE)]
+    rest = replace(wish, num=wish.num - len(audit), taken={*wish.taken, *(tile.item for tile in audit)})
+    return [*_ranked(session, blended(session.miner.method.ask), rest, rng), *audit], ""
 
 
 def _by(make: Callable[[MiningSession], Strategy], reason: str) -> Callable[..., tuple[list[Tile], str]]:
     def composed(
-        session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
+        session: MiningSession, ledger: Ledger, wish: Wish, rng: np.random.Generator
     ) -> tuple[list[Tile], str]:
         if not has_example(ledger):
-            return _first(session, num, taken, rng)
+            return _first(session, wish, rng)
         ask = make(session)
 
         def named(candidates: Candidates, num: int, rng: np.random.Generator) -> Choice:
             choice = ask(candidates, num, rng)
             return Choice(choice.pool_ix, (reason,) * len(choice))
 
-        return _ranked(session, named, num, taken, rng), ""
+        return _ranked(session, named, wish, rng), ""
 
     return composed
 
 
-def _audit(
-    session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
-) -> tuple[list[Tile], str]:
-    tiles = _open_audit(session, taken)[:num]
+def _audit(session: MiningSession, ledger: Ledger, wish: Wish, rng: np.random.Generator) -> tuple[list[Tile], str]:
+    tiles = _open_audit(session, wish.taken)[: wish.num]
     return tiles, "" if tiles else "No audit has open questions; plan one beside the grid."
 
 
-def _second(
-    session: MiningSession, ledger: Ledger, who: str, num: int, taken: Collection[str], rng: np.random.Generator
-) -> tuple[list[Tile], str]:
+def _second(session: MiningSession, ledger: Ledger, wish: Wish, rng: np.random.Generator) -> tuple[list[Tile], str]:
     catalogue = session.pool.catalogue
     open_items = [
         item
         for item, said in ledger.said.items()
-        if who not in said and item not in ledger.audit and catalogue.ix_of(item) is not None
+        if wish.who not in said and item not in ledger.audit and catalogue.ix_of(item) is not None
     ]
-    chosen = [open_items[ix] for ix in sorted(rng.permutation(len(open_items))[:num].tolist())]
+    chosen = [open_items[ix] for ix in sorted(rng.permutation(len(open_items))[: wish.num].tolist())]
     tiles = [Tile(item=item, reason="second look", model=session.model_name) for item in chosen]
     return tiles, "" if tiles else "Nobody else has labelled a photo that you have not."
 
@@ -158,22 +174,18 @@ def has_example(ledger: Ledger) -> bool:
     return bool(ledger.text) or "positive" in ledger.train.values()
 
 
-def _first(
-    session: MiningSession, num: int, taken: Collection[str], rng: np.random.Generator
-) -> tuple[list[Tile], str]:
-    is_open = _open(session, taken)
-    chosen = diverse(session.features, is_open, num, rng)
+def _first(session: MiningSession, wish: Wish, rng: np.random.Generator) -> tuple[list[Tile], str]:
+    is_open = _open(session, wish.taken)
+    chosen = diverse(session.features, is_open, wish.num, rng)
     tiles = [Tile(item=session.pool.catalogue.item(ix), reason="explore") for ix in chosen.tolist()]
     return tiles, "No example yet: photos that differ from each other. Mark one that shows it, or go on with Enter."
 
 
-def _ranked(
-    session: MiningSession, strategy: Strategy, num: int, taken: Iterable[str], rng: np.random.Generator
-) -> list[Tile]:
-    miner = session.miner
+def _ranked(session: MiningSession, strategy: Strategy, wish: Wish, rng: np.random.Generator) -> list[Tile]:
+    miner, scores = session.miner, wish.rank(session)
     candidates = Candidates(
-        scores=miner.scores,
-        is_open=_open(session, taken),
+        scores=scores,
+        is_open=_open(session, wish.taken),
         labels=miner.labels,
         features=miner.features,
         has_model=miner.has_model,
@@ -183,11 +195,11 @@ def _ranked(
         Tile(
             item=catalogue.item(stack.pool_ix),
             reason=stack.reason,
-            score=score_of(miner.scores[stack.pool_ix]) if miner.has_model else None,
+            score=score_of(scores[stack.pool_ix]) if miner.has_model and np.isfinite(scores[stack.pool_ix]) else None,
             others=tuple(catalogue.item(ix) for ix in stack.others),
             model=model,
         )
-        for stack in stacked(strategy(candidates, num, rng), candidates)
+        for stack in stacked(strategy(candidates, wish.num, rng), candidates)
     ]
 
 

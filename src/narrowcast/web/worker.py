@@ -1,4 +1,4 @@
-"""One thread for all that takes long: what somebody waits for goes first, what is done ahead is done once."""
+"""Two threads for all that takes long: what somebody waits for goes first, and stops what is only done ahead."""
 
 import logging
 import os
@@ -11,22 +11,32 @@ from contextlib import suppress
 from typing import Any, TypeVar, final
 
 log = logging.getLogger(__name__)
-NICE = 10
+NICE = 10  # on top of the program's own
 MOST_REST_S = 2.0
 Result = TypeVar("Result")
 
 
+class Abandoned(Exception):
+    """What was done ahead has made way; it is done again later."""
+
+
 @final
 class Worker:
-    """Runs calls one after the other."""
+    """Runs calls one after the other, never two at once."""
 
     def __init__(self, name: str) -> None:
         self._wake = threading.Condition()
+        self._working = threading.Lock()
         self._awaited: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._num_awaited = 0  # with the one that waits for `_working`
         self._ahead: dict[object, Callable[[], object]] = {}
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=run, name=f"{name}-{kind}", daemon=True)
+            for run, kind in ((self._run_awaited, "awaited"), (self._run_ahead, "ahead"))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def call(self, what: Callable[[], Result]) -> "Future[Result]":
         """Run `what` before everything that is done ahead; its result."""
@@ -35,15 +45,28 @@ class Worker:
             if self._is_closed:
                 raise RuntimeError("the worker is closed")
             self._awaited.append((future, what))
-            self._wake.notify()
+            self._num_awaited += 1
+            self._wake.notify_all()
         return future
 
     def ahead(self, key: object, what: Callable[[], object]) -> None:
-        """Run `what` when nobody waits for anything; of calls with the same key only the newest."""
+        """Run `what` when nobody waits for anything; of calls with the same key only the newest.
+
+        It may be ended at every `pause` and begun again later.
+        """
         with self._wake:
             self._ahead.pop(key, None)
             self._ahead[key] = what
-            self._wake.notify()
+            self._wake.notify_all()
+
+    def pause(self) -> None:
+        """To be called within long work now and then: ends what is done ahead where somebody waits.
+
+        Raises:
+            Abandoned: to be passed on.
+        """
+        if threading.current_thread() is self._threads[1] and (self._num_awaited or self._is_closed):
+            raise Abandoned
 
     def close(self) -> None:
         """End after the call that runs; who waits for another is told."""
@@ -53,38 +76,62 @@ class Worker:
             for future, _ in self._awaited:
                 future.cancel()
             self._awaited.clear()
-            self._wake.notify()
-        self._thread.join(60)
+            self._num_awaited = 0
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join(60)
 
-    def _run(self) -> None:
-        with suppress(OSError):  # those who wait for an answer come first, whatever is computed; Linux knows threads
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    def _run_awaited(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._awaited or self._ahead or self._is_closed)
+                self._wake.wait_for(lambda: self._awaited or self._is_closed)
                 if self._is_closed:
                     return
-                future, what = self._awaited.popleft() if self._awaited else (None, self._first_ahead())
+                future, what = self._awaited.popleft()
+            with self._working:
+                _answer(future, what)
+            with self._wake:
+                self._num_awaited = max(0, self._num_awaited - 1)
+                self._wake.notify_all()
+
+    def _run_ahead(self) -> None:
+        with suppress(OSError):  # those who wait for an answer come first, whatever is computed; Linux knows threads
+            here = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, here, min(19, os.getpriority(os.PRIO_PROCESS, here) + NICE))
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: (self._ahead and not self._num_awaited) or self._is_closed)
+                if self._is_closed:
+                    return
+                key = next(iter(self._ahead))
+                what = self._ahead.pop(key)
             began = time.monotonic()
-            self._do(future, what)
-            if future is None:  # at most half of the time: what is done ahead comes again with the next label
+            if not self._do_ahead(what):
                 with self._wake:
-                    rest_s = min(MOST_REST_S, time.monotonic() - began)
-                    self._wake.wait_for(lambda: self._awaited or self._is_closed, rest_s)
+                    if not self._is_closed:
+                        self._ahead.setdefault(key, what)
+                continue
+            with self._wake:  # at most half of the time: what is done ahead comes again with the next label
+                self._wake.wait_for(lambda: self._is_closed, min(MOST_REST_S, time.monotonic() - began))
 
-    def _first_ahead(self) -> Callable[[], object]:
-        return self._ahead.pop(next(iter(self._ahead)))
-
-    def _do(self, future: "Future[Any] | None", what: Callable[[], Any]) -> None:
-        if future is not None and not future.set_running_or_notify_cancel():
-            return
-        try:
-            result = what()
-        except Exception as error:  # of a call that nobody waits for, only the log can tell
-            if future is None:
+    def _do_ahead(self, what: Callable[[], object]) -> bool:
+        """Whether it came to an end, good or bad."""
+        with self._working:
+            try:
+                what()
+            except Abandoned:
+                return False
+            except Exception:  # nobody waits for it, so only the log can tell
                 log.exception("what was done ahead has failed")
-            else:
-                future.set_exception(error)
-            return
-        if future is not None:
-            future.set_result(result)
+            return True
+
+
+def _answer(future: "Future[Any]", what: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = what()
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

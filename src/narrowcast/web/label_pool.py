@@ -1,0 +1,109 @@
+"""The pool below a labelling page: its photos, log, features and backbone, each read once, when needed."""
+
+import os
+import threading
+from pathlib import Path
+from typing import final
+
+from narrowcast.core.errors import NarrowcastError, StorageError
+from narrowcast.mine.catalogue import Catalogue
+from narrowcast.mine.examples import EXAMPLES
+from narrowcast.mine.labels import LabelLog
+from narrowcast.mine.miner import PoolFacts
+from narrowcast.mine.pool import POOL, Pool
+from narrowcast.mine.stored import StoredRows
+from narrowcast.models.backbones import Backbone, load_backbone
+from narrowcast.web.photos import IDENTITY, Photos
+from narrowcast.web.worker import Worker
+
+
+@final
+class LabelPool:
+    """An open pool with its log, its photos for browsers, and a worker for what takes long."""
+
+    def __init__(self, pool: Pool, log: LabelLog, *, backbone: Backbone | None = None) -> None:
+        self.pool, self.log, self.photos = pool, log, Photos(self.catalogue, pool.path)
+        self.worker = Worker("narrowcast-label")
+        self.version = pool.store().note.name
+        self._backbone = backbone
+        self._features: StoredRows | None = None
+        self._facts: PoolFacts | None = None
+        self._catalogue_lock = threading.Lock()
+        self._note_ns = self._newest_note_ns()
+
+    def close(self) -> None:
+        """End the work; everything that was said is on disk already."""
+        self.worker.close()
+        self.log.close()
+
+    def catalogue(self) -> Catalogue:
+        """The photos by number and identity."""
+        with self._catalogue_lock:
+            return self.pool.catalogue
+
+    def features(self) -> tuple[StoredRows, PoolFacts]:
+        """Features of the pool and what is known of them; in the worker only."""
+        if self._features is None or self._facts is None:
+            self._features = self.pool.stored_features(self.version, pause=self.worker.pause)
+            self._facts = PoolFacts(self._features)
+        return self._features, self._facts
+
+    def load(self) -> None:
+        """Read what everybody needs before anybody asks; in the worker only."""
+        self.catalogue()
+        self.features()
+
+    def backbone(self) -> Backbone:
+        """What makes features of examples and words; in the worker only."""
+        if self._backbone is None:
+            self._backbone = load_backbone(self.pool.store(self.version).note.backbone)
+        return self._backbone
+
+    def has_text(self) -> bool:
+        """Whether the backbone knows words; in the worker only."""
+        try:
+            return getattr(self.backbone(), "text", None) is not None
+        except NarrowcastError:
+            return False
+
+    def knows(self, item: str) -> bool:
+        """Whether there is such a photo, in the pool or among the examples."""
+        if not IDENTITY.fullmatch(item):
+            return False
+        return self.catalogue().ix_of(item) is not None or (self.pool.path / EXAMPLES / item).is_file()
+
+    # --- features that are learned meanwhile --------------------------------------------------------------------------
+
+    def is_behind(self) -> bool:
+        """Whether something was written beside this process that `follow` has not looked at."""
+        return self._newest_note_ns() != self._note_ns
+
+    def follow(self) -> bool:
+        """Go on with what `narrowcast mine update` has promoted; whether there is something new. In the worker only.
+
+        Raises:
+            StorageError: it cannot be read; the features of before stay in use.
+        """
+        note_ns = self._newest_note_ns()
+        if note_ns == self._note_ns:
+            return False
+        pool = Pool.open(self.pool.path)
+        note = pool.store().note
+        if note.name == self.version:
+            self._note_ns = note_ns
+            return False
+        catalogue = pool.catalogue  # photos that were added meanwhile come along
+        features = pool.stored_features(note.name, pause=self.worker.pause)
+        backbone = self._backbone if self._backbone is not None and self._backbone.key == note.key else None
+        with self._catalogue_lock:
+            self.pool, self._backbone, self._features = pool, backbone, features
+        assert len(features) == len(catalogue)
+        self._facts, self.version, self._note_ns = PoolFacts(features), note.name, note_ns
+        return True
+
+    def _newest_note_ns(self) -> int:
+        path = Path(self.pool.path) / POOL
+        try:
+            return os.stat(path).st_mtime_ns
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
