@@ -179,3 +179,12 @@ def test_a_camera_that_goes_away_is_seen_again(bench: Bench, clip: Path, tmp_pat
     result = bench("reconnect", "--source", str(clip), "--labels", str(labels), "--size", "96x64", "--delay", "0.05")
     assert result["cuts"] >= 1
     assert result["slowest_recovery_s"] < 4  # the machine may be busy
+
+
+@pytest.mark.slow
+def test_label_page_talks_to_a_server_of_its_own(bench: Bench) -> None:
+    found = bench("label_page", result="label-page")
+    assert set(found["bars"]) == {"ack_ms_p95", "next_ready_ms_p95", "next_unready_ms_p95", "first_page_s", "memory_gb"}
+    assert found["labels"] == 48
+    assert 0 < found["ack_ms_p50"] <= found["ack_ms_p95"]
+    assert found["memory_bytes"]["rss"] > found["memory_bytes"]["feature_files"]

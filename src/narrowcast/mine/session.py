@@ -5,7 +5,8 @@ The label log is the truth; everything here is made from it and follows what oth
 
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -130,7 +131,7 @@ class MiningSession:
             features = pool.features(self._store.note.name)
         rng = np.random.default_rng(zlib.crc32(category.encode()))
         self._miner = Miner(features, METHODS[method], rng=rng, facts=facts)
-        self._seen, self._fitted = -1, -1
+        self._seen, self._fitted, self._is_held = -1, -1, False
         self._ledger, self._labels = Ledger(log, category), Labels({}, {}, None)
         self._ixs: dict[str, int | None] = {}  # of what was asked for before: labels are looked up with each new one
         self.refresh()
@@ -187,8 +188,25 @@ class MiningSession:
 
     # --- what was said ------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What was said so far is what counts while the block runs, however much is said meanwhile."""
+        self.refresh()
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+
+    @property
+    def seq(self) -> int:
+        """The number of the newest event that is taken in."""
+        return self._seen
+
     def refresh(self) -> bool:
         """Follow the log; whether there was something new."""
+        if self._is_held:
+            return False
         self._ledger.follow()
         if self._ledger.seq == self._seen:
             return False

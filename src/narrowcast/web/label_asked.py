@@ -4,9 +4,14 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, final
 
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
 from narrowcast.core.errors import UsageError, did_you_mean
 from narrowcast.mine.labels import VALUES, LabelEvent
 from narrowcast.web.label_desk import Desk
+from narrowcast.web.label_room import LabelRoom, NoCategory
 
 EVENT_ID = re.compile(r"[0-9A-Za-z-]{8,64}(\.[0-9]{1,6})?")
 LABEL_KEYS = frozenset(["event_id", "kind", "item", "value", "purpose", "reason", "model"])
@@ -75,6 +80,19 @@ class Asked:
         if not isinstance(value, str) or not EVENT_ID.fullmatch(value):
             raise UsageError("'event_id': expected 8 to 64 letters, digits and -, and perhaps a number behind a dot")
         return value
+
+
+async def desk_of(room: LabelRoom, request: Request) -> Desk:
+    """The desk of the category in the request's path.
+
+    Raises:
+        HTTPException: 404 where there is none.
+    """
+    name = request.path_params["category"]
+    try:
+        return room.open_desk(name) or await run_in_threadpool(room.desk, name)
+    except NoCategory as error:
+        raise HTTPException(404, str(error)) from None
 
 
 def event_of(values: dict[str, Any], desk: Desk, who: str) -> LabelEvent:

@@ -188,7 +188,13 @@ class Desk:
 
     def call(self, what: Callable[[MiningSession], Result]) -> Result:
         """`what` of the session, up to date with the log, before anything that is done ahead."""
-        future: Future[Result] = self._pool.worker.call(lambda: what(self._session()))
+
+        def done() -> Result:
+            session = self._session()
+            with session.held():
+                return what(session)
+
+        future: Future[Result] = self._pool.worker.call(done)
         return future.result(PATIENCE_S)
 
     def _session(self) -> MiningSession:
@@ -223,11 +229,12 @@ class Desk:
             with self._lock:
                 now = time.monotonic()
                 here = {who: self._wanted[who] for who in self._wanted if now - self._seen[who] < AWAY_S}
-            for who, (mode, num) in here.items():
-                ready = self._compose(session, who, mode, num, rank=whole)
-                with self._lock:
-                    self._prepared[who] = ready
-            overview = look(session, self._ledger)
+            with session.held():  # one fit and one pass over the pool, whatever is said meanwhile
+                for who, (mode, num) in here.items():
+                    ready = self._compose(session, who, mode, num, rank=whole)
+                    with self._lock:
+                        self._prepared[who] = ready
+                overview = look(session, self._ledger)
             with self._lock:
                 self._overview, self._problem = overview, ""
         except (UsageError, StorageError) as error:
@@ -296,7 +303,7 @@ class Desk:
                 "sheet_id": current.sheet_id if current is not None else "",
                 "ready": [tile.item for tile in ready.tiles] if ready is not None else [],
                 "overview": self._overview.to_json() if self._overview is not None else None,
-                "problem": self._problem,
+                "problem": self._problem or self._pool.problem,
                 "features": self._pool.version,
                 "by_person": self._ledger.people(),
                 "here": [name for name, at in self._seen.items() if time.monotonic() - at < 60],

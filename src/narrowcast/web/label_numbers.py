@@ -58,7 +58,7 @@ def look(session: MiningSession, ledger: Ledger) -> Overview:
             has_model=False,
             audit=None,
             word="No example yet.",
-            seq=ledger.seq,
+            seq=session.seq,
         )
     miner = session.miner
     scores, is_open = miner.scores, miner.is_free
@@ -74,7 +74,7 @@ def look(session: MiningSession, ledger: Ledger) -> Overview:
         has_model=miner.has_model,
         audit=_audit_json(audit),
         word=word_of(audit, ledger.finds),
-        seq=ledger.seq,
+        seq=session.seq,
     )
 
 

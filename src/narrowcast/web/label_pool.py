@@ -29,6 +29,7 @@ class LabelPool:
         self._features: StoredRows | None = None
         self._facts: PoolFacts | None = None
         self._catalogue_lock = threading.Lock()
+        self.problem = ""  # with features that were promoted meanwhile
         self._note_ns = self._newest_note_ns()
 
     def close(self) -> None:
@@ -81,16 +82,20 @@ class LabelPool:
     def follow(self) -> bool:
         """Go on with what `narrowcast mine update` has promoted; whether there is something new. In the worker only.
 
-        Raises:
-            StorageError: it cannot be read; the features of before stay in use.
+        Where that cannot be read, the features of before stay in use, and `problem` says why.
         """
-        note_ns = self._newest_note_ns()
-        if note_ns == self._note_ns:
+        if not self.is_behind():
             return False
-        pool = Pool.open(self.pool.path)
+        self._note_ns, self.problem = self._newest_note_ns(), ""
+        try:
+            return self._take(Pool.open(self.pool.path))
+        except NarrowcastError as error:
+            self.problem = str(error)
+            return False
+
+    def _take(self, pool: Pool) -> bool:
         note = pool.store().note
         if note.name == self.version:
-            self._note_ns = note_ns
             return False
         catalogue = pool.catalogue  # photos that were added meanwhile come along
         features = pool.stored_features(note.name, pause=self.worker.pause)
@@ -98,7 +103,7 @@ class LabelPool:
         with self._catalogue_lock:
             self.pool, self._backbone, self._features = pool, backbone, features
         assert len(features) == len(catalogue)
-        self._facts, self.version, self._note_ns = PoolFacts(features), note.name, note_ns
+        self._facts, self.version = PoolFacts(features), note.name
         return True
 
     def _newest_note_ns(self) -> int:

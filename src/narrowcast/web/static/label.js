@@ -220,11 +220,27 @@ function fetchAhead(items) {
   }
 }
 
+let features = null; // that rank, as the server last said
+
+// Features that were learned and promoted while this page is open: the person is told, the next sheet has them.
+function hearFeatures(name) {
+  if (features !== null && name !== features) {
+    element("news-told").textContent = `New features (${name}) are in use: what comes from the next sheet on is ranked by them. No label has changed.`;
+    element("news").hidden = false;
+  }
+  features = name;
+}
+element("news-close").addEventListener("click", () => {
+  element("news").hidden = true;
+  active.focus();
+});
+
 async function poll() {
   if (!document.hidden) {
     try {
       const state = await ask(`${api}/state?${query({ who: person() })}`);
       showState(state, settings().num);
+      hearFeatures(state.features);
       fetchAhead(state.ready);
       const isElsewhere = state.seq !== lastSeq && lastSeq >= 0 && !outbox.units.length;
       if (isElsewhere || (sheet && state.sheet_id && state.sheet_id !== sheet.sheet_id)) await freshLabels();
