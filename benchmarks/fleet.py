@@ -1,9 +1,10 @@
-"""32 cameras that share 2 teachers on 2 cores: cost beside one after another, accuracy, fairness, and actors killed.
+"""32 cameras that share 2 teachers on 2 cores: cost beside one after another, accuracy, fairness; what dies.
 
 Cameras are pieces of real clips at different offsets, shrunk to the student's size before. The teacher's labels are
 those that benchmarks/evaluation.py made and kept; for each answer a core is kept busy as long as the teacher took.
 Costs are seconds of processors, of all processes together, so that another program beside does not count. Ray's start
-(processes that import torch) is counted apart: a fleet runs for days.
+(processes that import torch) is counted apart: a fleet runs for days. `--rows node` is a Ray of two nodes on this
+machine, each with room for a worker and a teacher; one node is killed with all that is on it, and does not come back.
 """
 
 import itertools
@@ -30,6 +31,7 @@ from narrowcast.core.runs import read_reports
 from narrowcast.fleet.budget import fairness, weight_of
 from narrowcast.fleet.cameras import Fleet, read_fleet
 from narrowcast.fleet.on_ray import RayWorkers, on_ray
+from narrowcast.fleet.ray_session import STORE_BYTES, draw_token
 from narrowcast.fleet.run import OneProcess, run_fleet
 from narrowcast.fleet.state import CAMERAS, EVENTS, FleetReport
 from narrowcast.models.mask_folder import CLASSES_FILE
@@ -62,12 +64,15 @@ def main() -> int:
             "plain": lambda: fleet(bench, "plain"),
             "budget": lambda: fleet(bench, "budget", calls_per_s=bench.budget),
             "killed": lambda: fleet(bench, "killed", kill_every_s=arguments.kill_every),
+            "node": lambda: lost_node(bench),
         }
         earlier = record.read(arguments.out, "fleet")
         rows = earlier.get("rows", {}) if earlier.get("setup") == bench.setup else {}
         for row in arguments.rows.split(","):
             rows[row] = runs[row]()
-            result = {"setup": bench.setup, "rows": rows} | (verdict(rows) if rows.keys() == runs.keys() else {})
+            is_whole = rows.keys() >= {"alone", "plain", "budget", "killed"}
+            rows = {name: rows[name] for name in runs if name in rows}
+            result = {"setup": bench.setup, "rows": rows} | (verdict(rows) if is_whole else {})
             record.write(arguments.out, "fleet", result, device=device)
     if "bars" not in result:
         return 0
@@ -122,7 +127,8 @@ def prepare(folder: Path, arguments: Namespace) -> Bench:
             text += (
                 f'[camera.{name}]\nsource = "{where / "frames"}"\nscore_every = 1\nscore_with = "{where / "labels"}"\n'
             )
-    kept = {"folder": str(folder / "kept"), "busy_s": 0.01 if arguments.quick else teacher_ms / 1e3}
+    busy_s = getattr(arguments, "teacher_busy_s", 0.01 if arguments.quick else teacher_ms / 1e3)
+    kept = {"folder": str(folder / "kept"), "busy_s": busy_s}
     (folder / "kept.json").write_text(json.dumps(kept), encoding="utf-8")
     os.environ["NARROWCAST_KEPT"] = str(folder / "kept.json")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(record.HERE), os.environ.get("PYTHONPATH", "")])
@@ -200,9 +206,7 @@ def fleet(bench: Bench, row: str, *, calls_per_s: float = 0.0, kill_every_s: flo
     """All cameras at once, on Ray."""
     out, path = bench.folder / row, bench.write(row, calls_per_s=calls_per_s)
     meter, began = CpuMeter(), time.perf_counter()
-    opened = on_ray(read_fleet(path), out, num_workers=bench.num_workers, num_teachers=bench.num_teachers)
-    with opened as workers:
-        workers.keep([[] for _ in range(workers.num)], {})  # waits until everybody is there
+    with on_ray(read_fleet(path), out, num_workers=bench.num_workers, num_teachers=bench.num_teachers) as workers:
         start = {"start_wall_s": time.perf_counter() - began, "start_cpu_s": meter.total()}
         began = time.perf_counter()
         kill = Killer(workers, kill_every_s) if kill_every_s else None
@@ -222,6 +226,43 @@ def fleet(bench: Bench, row: str, *, calls_per_s: float = 0.0, kill_every_s: flo
         resumed = [event for event in events if event["kind"] == "camera resumed"]
         found |= {"kills": kill.kills, "resumed": len(resumed)}
     return found
+
+
+def lost_node(bench: Bench) -> dict[str, Any]:
+    """All cameras on a Ray of two nodes, of which one is killed when a third of the frames are done."""
+    draw_token()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    out, path = bench.folder / "node", bench.write("node")
+    room = {"num_cpus": (bench.num_workers + bench.num_teachers) // 2, "object_store_memory": STORE_BYTES}
+    meter, killed_at = CpuMeter(), None
+    cluster = Cluster(initialize_head=True, head_node_args=room | {"include_dashboard": False})
+    try:
+        second = cluster.add_node(**room)
+        cluster.wait_for_nodes()
+        opened = on_ray(
+            read_fleet(path),
+            out,
+            num_workers=bench.num_workers,
+            num_teachers=bench.num_teachers,
+            address=cluster.address,
+        )
+        with opened as workers:
+            start_cpu_s, began = meter.total(), time.perf_counter()
+            for report in watched(run_fleet(path, out, lambda _: workers, tick_s=0.5), meter):
+                done = sum(camera.frames for camera in report.cameras)
+                if killed_at is None and done >= len(bench.names) * bench.setup["frames"] / 3:
+                    cluster.remove_node(second, allow_graceful=False)
+                    killed_at = time.time()
+            cost = {"wall_s": time.perf_counter() - began, "cpu_s": meter.total() - start_cpu_s}
+    finally:
+        cluster.shutdown()
+    events = [json.loads(line) for line in (out / EVENTS).read_text(encoding="utf-8").splitlines()]
+    moved = [event["time"] for event in events if event["kind"] == "camera moved"]
+    found = {"start_cpu_s": start_cpu_s} | cost | accuracy(out, bench) | counts(out, bench)
+    assert killed_at is not None
+    return found | {"moved": len(moved), "moved_after_s": max(moved) - killed_at if moved else None}
 
 
 def watched(reports: Iterator[FleetReport], meter: "CpuMeter") -> Iterator[FleetReport]:
@@ -360,13 +401,11 @@ def verdict(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "wall_ratio": together["wall_s"] / alone["wall_s"],
         "miou_points_below": max(0.0, below["plain"]),
     }
-    killed = rows["killed"]
     bars = {key: {"bar": bar, "measured": measured[key], "is_met": measured[key] <= bar} for key, bar in BARS.items()}
-    bars["no frame lost when actors die"] = {
-        "bar": 0,
-        "measured": killed["cameras_with_missing_frames"],
-        "is_met": killed["cameras_with_missing_frames"] == 0,
-    }
+    for name, title in (("killed", "actors die"), ("node", "a node dies")):
+        if name in rows:
+            lost = rows[name]["cameras_with_missing_frames"]
+            bars[f"cameras with lost frames when {title}"] = {"bar": 0, "measured": lost, "is_met": lost == 0}
     return {"ratios": measured, "points_below": below, "bars": bars}
 
 

@@ -32,9 +32,9 @@ from narrowcast.models.teacher import Teacher
 from narrowcast.stream.clips import Clip, ShiftedTeacher
 from narrowcast.stream.data_sets import open_clips
 from narrowcast.stream.distill import DistillConfig, Distiller, score_labels
-from narrowcast.stream.student_zoo import Noticing, Recalled, StudentZoo
+from narrowcast.stream.student_zoo import LEAST_ALIKE, Noticing, Recalled, StudentZoo
 
-CLASSES, DRAWS, LEAST_ALIKE = "person,car+bus=auto", 3, 0.8
+CLASSES, DRAWS = "person,car+bus=auto", 5
 STARTS = ("anew", "recalled", "of another place")
 
 
@@ -119,9 +119,9 @@ def places(cache: Path, work: Path, device: torch.device, *, is_quick: bool) -> 
             archive.extractall(work, filter="data")
     for clip in open_clips([f"camvid:{work / 'camvid'}"]):
         assert clip.truth is not None
-        half = 85 if clip.name == "Seq05VD" else 62
+        half, step = (85, 10) if clip.name == "Seq05VD" else (62, 5)
         class_map = parse_classes("all", clip.truth.classes)
-        found.append(Place(clip, clip.truth, class_map, (384, 288), half, 10, 40, 10))
+        found.append(Place(clip, clip.truth, class_map, (384, 288), half, step, 40, 10))
     if is_quick:
         return [Place(place.clip, place.teacher, place.class_map, place.size_wh, 20, 1, 12, 4) for place in found]
     return found
@@ -179,7 +179,7 @@ def recalled(place: Place, zoo: StudentZoo, first: int, start: str) -> Recalled 
         return None
     signature = zoo.signature([frame.image_rgb for frame in place.frames(first, 1)])
     if start == "recalled":
-        return zoo.recall(signature, place.class_map.classes, {}, least_alike=LEAST_ALIKE)
+        return zoo.recall(signature, place.class_map.classes, {})
     others = [
         Recalled(entry, path, float(signature @ np.array(entry.signature, np.float32)))
         for entry, path in zoo.entries()
@@ -201,20 +201,26 @@ def by_stream(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             )
             pairs = list(zip(own, anew, strict=True))
             paired = {f"{key}_less_anew": _less(pairs, key) for key in keys}
-            means = {key: _mean([row[key] for row in own]) for key in keys}
+            means = {key: _mean([row[key] for row in own if row["draw"] in scored(rows, name, key)]) for key in keys}
             alike = [row["alike"] for row in own if row["alike"] is not None]
             found[name][start] = {
                 **means,
                 **paired,
                 "draws": len(own),
+                "draws_scored_at_the_beginning": len(scored(rows, name, "miou_beginning")),
                 "students": [row["student"] for row in own],
                 "alike": statistics.fmean(alike) if alike else None,
             }
     return found
 
 
+def scored(rows: list[dict[str, Any]], name: str, key: str) -> set[int]:
+    """Draws in which every start has this score: where nothing is there and nothing is seen there is none."""
+    own = [row for row in rows if row["stream"] == name]
+    return {row["draw"] for row in own} - {row["draw"] for row in own if row[key] is None}
+
+
 def _mean(values: list[float | None]) -> float | None:
-    """Of those that are known: a score is not where nothing was there and nothing seen."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
 

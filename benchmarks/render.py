@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import render_fleet
+
 HERE = Path(__file__).resolve().parent
 PAGES = (
     "README.md",
@@ -19,6 +21,9 @@ PAGES = (
     "docs/model-card.md",
     "docs/bgsplit.md",
     "docs/mine-results.md",
+    "docs/fleet.md",
+    "docs/scale.md",
+    "docs/loop.md",
 )
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -42,7 +47,10 @@ def render(name: str) -> str:
     """The table called `name`: KIND:FILE#SOURCE, or KIND alone where the file has its name."""
     kind, _, file = name.partition(":")
     file, _, source = file.partition("#")
-    result = json.loads((HERE / "results" / f"{file or kind}.json").read_text(encoding="utf-8"))
+    path = HERE / "results" / f"{file or kind}.json"
+    if not path.exists():
+        return "*Not measured yet.*"
+    result = json.loads(path.read_text(encoding="utf-8"))
     if source:
         result["rows"] = [row for row in result["rows"] if row["source"] == source]
     kinds = {
@@ -59,6 +67,7 @@ def render(name: str) -> str:
         "choices-k": choices_k,
         "overlap": overlap,
         "bgsplit": bgsplit,
+        **render_fleet.KINDS,
     }
     return kinds[kind](result)
 
