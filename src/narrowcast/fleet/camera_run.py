@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -22,10 +23,13 @@ from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.live import LiveConfig
+from narrowcast.stream.live_run import run_live
 from narrowcast.stream.run import STUDENT, next_frame, run_stream
 from narrowcast.stream.student_zoo import Noticing, StudentZoo
 from narrowcast.video.clock import DEFAULT_FPS
-from narrowcast.video.source import open_source
+from narrowcast.video.patience import LIVE, SHORT
+from narrowcast.video.source import FrameSource, open_source
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +105,9 @@ class CameraRun:
         wanted = self.fleet.run_config(camera, student=self._student(class_map, first))
         rest = max(0, camera.max_frames - first) if camera.max_frames else None
         student = student_called(wanted.student, class_map)
-        with open_source(camera.source, start_index=first, max_frames=rest) as source:
+        patience = LIVE if camera.live else SHORT
+        with open_source(camera.source, start_index=first, max_frames=rest, patience=patience) as source:
+            wanted = replace(wanted, live=_live_config(source) if camera.live else None)
             fps = float(source.fps or DEFAULT_FPS)
             self._watch = Watch(frames=first, fps=fps, target=camera.accuracy)
             about = {
@@ -111,7 +117,7 @@ class CameraRun:
                 "keys": camera.keys,
             }
             with RunFolder.open(self.folder, about, resume=True) as folder:
-                yield from run_stream(
+                yield from (run_live if camera.live else run_stream)(
                     source,
                     student,
                     SelectedTeacher(self._expert, class_map),
@@ -157,3 +163,8 @@ class CameraRun:
         accuracy = self._watch.values()["accuracy"]
         name = self.camera.name
         self._zoo.add(name, self.folder / STUDENT, signature, class_map.classes, self.camera.keys, accuracy=accuracy)
+
+
+def _live_config(source: FrameSource) -> LiveConfig:
+    """A camera is labelled as it is now; a video plays at its own rate, as a camera would."""
+    return LiveConfig(when_late="drop-oldest", is_paced=not source.is_live)

@@ -33,6 +33,7 @@ class CameraConfig:
         score_every: score every N-th frame, outside the cost.
         score_with: another teacher to score with, such as a folder of labels; empty: the fleet's.
         max_frames: of the source; 0: all.
+        live: frames are labelled as they come, teacher and updates run beside them (`stream run --live`).
         place, time, person: keys of the zoo of students (section 6.1): which place, what time of day, whose camera.
     """
 
@@ -45,6 +46,7 @@ class CameraConfig:
     score_every: int = 0
     score_with: str = ""
     max_frames: int = 0
+    live: bool = False
     place: str = ""
     time: str = ""
     person: str = ""
@@ -63,6 +65,12 @@ class CameraConfig:
         if self.score_with and not self.score_every:
             raise ConfigError(f"[camera.{self.name}] score_with has no effect without score_every")
 
+        if self.live and self.score_every and not self.score_with:
+            raise ConfigError(
+                f"[camera.{self.name}] score_every of a live camera would keep the teacher from teaching;"
+                " add score_with, a folder of labels"
+            )
+
     @property
     def size_wh(self) -> tuple[int, int] | None:
         """The working size; None: the frames' own."""
@@ -71,8 +79,17 @@ class CameraConfig:
 
     @property
     def is_live(self) -> bool:
-        """Whether what is not read in time is gone."""
-        return scheme_of(self.source) in ("rtsp", "rtsps") or camera_number(self.source) is not None
+        """Whether what is not read in time is gone, and the camera may be back when it fails."""
+        return (
+            (self.live and "://" in self.source)
+            or scheme_of(self.source) in ("rtsp", "rtsps")
+            or camera_number(self.source) is not None
+        )
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it works whenever it may, and not when a frame comes."""
+        return not (self.live or self.is_live)
 
     @property
     def keys(self) -> dict[str, str]:

@@ -70,7 +70,7 @@ class CameraHost:
             pass
 
     def _step(self, run: CameraRun) -> bool:
-        if run.camera.is_live:
+        if not run.camera.takes_turns:
             return run.step()
         with self._turns:
             return run.step()

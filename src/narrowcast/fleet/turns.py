@@ -18,17 +18,21 @@ class Turns:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._is_taken = False
+        self._own = threading.local()
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._is_taken:
-                self._is_taken = True
-                return
             turn = threading.Event()
-            self._waiting.append(turn)
+            if self._is_taken:
+                self._waiting.append(turn)
+            else:
+                self._is_taken = True
+                turn.set()
         turn.wait()
+        self._own.has_turn = True
 
     def __exit__(self, *_: object) -> None:
+        self._own.has_turn = False
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set()
@@ -37,7 +41,10 @@ class Turns:
 
     @contextmanager
     def given_away(self) -> Iterator[None]:
-        """Let others work while the block runs."""
+        """Let others work while the block runs; a thread that has no turn has none to give."""
+        if not getattr(self._own, "has_turn", False):
+            yield
+            return
         self.__exit__()
         try:
             yield

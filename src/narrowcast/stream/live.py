@@ -125,7 +125,7 @@ class LiveDistiller:
         )
         self._last = frame
         self.distiller.frame_size_wh = size_wh
-        if self.trainer.is_free and self.is_due(frame.index):
+        if self.trainer.is_free and self.is_due(frame.index) and self.distiller.may_ask(frame):
             self._ask(Question(frame, image, prior, prediction))
         timings = {"student": student_ms, "latency": latency_ms}
         report = StreamReport(

@@ -11,6 +11,7 @@ import torch
 
 from narrowcast.core import checkpoint
 from narrowcast.core.errors import DivergedError, NarrowcastError, StorageError
+from narrowcast.core.frames import Frame
 from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import seed_everything
 from narrowcast.models.student import AnyStudent, save_student
@@ -42,6 +43,7 @@ def run_live(
     scorer: Teacher | None = None,
     watchers: Sequence[Output] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    may_ask: Callable[[Frame], bool] = lambda _: True,
 ) -> Iterator[StreamReport]:
     """Run a live stream into `folder`, a report a frame; where the folder has a checkpoint, from there on.
 
@@ -51,14 +53,14 @@ def run_live(
         teacher: called in a thread of its own.
         scorer: labels the frames that `score_every` asks for, between two frames: a folder of labels.
         watchers: hear of every frame, as outputs do.
-        should_stop: as for `run_stream`.
+        should_stop, may_ask: as for `run_stream`.
 
     Raises:
         NarrowcastError: as `run_stream`.
     """
     assert config.live is not None
     seed_everything(config.seed)
-    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device)
+    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device, may_ask=may_ask)
     run = _LiveRun(distiller, folder, config, scorer)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
