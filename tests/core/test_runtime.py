@@ -1,6 +1,7 @@
 """Devices are refused in words, seeds give the same numbers, and a run can be described as JSON."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -81,3 +82,9 @@ import narrowcast.core.runtime, narrowcast.core.training
 assert first == (random.random(), np.random.random(), torch.rand(()).item())
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_more_processes_load_than_there_are_cores() -> None:
+    assert runtime.loader_processes(0) == 0
+    assert runtime.loader_processes(1) == 1
+    assert 1 <= runtime.loader_processes(10_000) <= (os.cpu_count() or 1)

@@ -83,6 +83,15 @@ def seeded(*numbers: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
+def loader_processes(wanted: int) -> int:
+    """Processes that load data: as many as wanted, and no more than there are cores, of which torch would warn.
+
+    What they load does not depend on how many they are.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")  # macOS has none
+    return min(wanted, len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """What `run.json` must hold for a run to be repeated: versions, commit, processor and device."""
     return {

@@ -7,11 +7,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed import distributed_c10d
 
-from narrowcast.core.errors import UsageError
+from narrowcast.core.errors import NarrowcastError, UsageError
+
+JOINING = timedelta(minutes=5)  # ours: they are started together, but import torch first, perhaps from a slow disk
+WORKING = timedelta(minutes=30)  # torch's own: the first one may prepare data while the others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +42,15 @@ def workers() -> Workers:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Workers]:
+def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Workers]:
     """Connect the processes that torchrun started (NCCL on CUDA, else Gloo) while the block runs.
+
+    Args:
+        within: this time all must have come. Later they may wait for each other as long as `WORKING`.
 
     Raises:
         UsageError: there are more processes on this machine than CUDA devices.
+        NarrowcastError: not all have come; torchrun then starts all of them again, if it may.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         yield workers()
@@ -51,12 +60,28 @@ def joined(device: torch.device) -> Iterator[Workers]:
         if local_rank >= num_devices:
             raise UsageError(f"torchrun --nproc-per-node: this machine has only {num_devices} CUDA devices")
         torch.cuda.set_device(local_rank)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=within)
+    except (distributed.DistError, RuntimeError) as error:
+        rank, num = os.environ.get("RANK", "?"), os.environ.get("WORLD_SIZE", "?")
+        reason = str(error).strip().splitlines()[0]
+        raise NarrowcastError(
+            f"process {rank} of {num}: the others have not come within {within.total_seconds():.0f} s ({reason})"
+        ) from error
+    _allow(WORKING)
     try:
         yield workers()
         distributed.barrier()  # Gloo aborts a process whose partner has left while they still talk
     finally:
         distributed.destroy_process_group()
+
+
+def _allow(waiting: timedelta) -> None:
+    """Let processes wait so long for each other from now on; where torch cannot say that any more, as they joined."""
+    for name in ("set_timeout", "_set_pg_timeout"):  # the second before torch 2.10
+        if hasattr(distributed_c10d, name):
+            getattr(distributed_c10d, name)(waiting)
+            return
 
 
 def one_process(command: str) -> None:

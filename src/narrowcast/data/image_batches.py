@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
 from narrowcast.core.errors import NarrowcastError
-from narrowcast.core.runtime import seeded
+from narrowcast.core.runtime import loader_processes, seeded
 from narrowcast.data.image_table import ImageTable, read_rgb
 
 Transform = Callable[[Image.Image], Any]
@@ -105,7 +105,7 @@ def image_batches(
     loader = DataLoader(
         samples,
         batch_sampler=numbers,  # pyright: ignore[reportArgumentType] - any iterable of lists will do
-        num_workers=num_workers,
+        num_workers=loader_processes(num_workers),
         collate_fn=_collate,
         worker_init_fn=_quiet,
         generator=torch.Generator(),  # or it would draw from the global one

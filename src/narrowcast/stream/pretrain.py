@@ -21,7 +21,7 @@ from narrowcast.core.config import difference, to_dict
 from narrowcast.core.errors import ConfigError, StorageError, UsageError
 from narrowcast.core.files import write_json
 from narrowcast.core.frames import IGNORE
-from narrowcast.core.runtime import seed_everything
+from narrowcast.core.runtime import loader_processes, seed_everything
 from narrowcast.core.training import CHECKPOINT, TrainConfig, Trainer, TrainReport, sample_numbers
 from narrowcast.data.stills import ComposeConfig, ComposedStills, Still, scan, split
 from narrowcast.data.tags import Tags
@@ -177,7 +177,7 @@ def _batches(
     loader = DataLoader(
         samples,
         batch_sampler=list(sample_numbers(training, first_step=first_step)),
-        num_workers=config.num_workers,
+        num_workers=loader_processes(config.num_workers),
         persistent_workers=config.num_workers > 0,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if config.num_workers else None,

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 SHORTFALL_S = (
     1  # ours: a Matroska file may state this much more than its video lasts (sound that goes on, a slow frame)
 )
+JPEG_END, PADDING = b"\xff\xd9", 64  # bytes; ours: some cameras fill up with zeros
 
 
 @final
@@ -37,6 +38,7 @@ class Passage:
         self.num_damaged = 0
         self._num_packets = 0
         self._end = 0  # of the last packet, in bytes
+        self._tail = b""  # of the last packet
         self._num_frames = 0
         self._is_cut = False
         self._error: str | None = None
@@ -49,6 +51,7 @@ class Passage:
                 self._num_packets += 1
                 self._is_cut = packet.is_corrupt
                 self._end = (packet.pos or 0) + packet.size
+                self._tail = bytes(memoryview(packet)[-PADDING:])
             try:
                 frames = packet.decode()
             except FFmpegError as error:
@@ -94,7 +97,12 @@ class Passage:
         return None
 
     def _has_half_a_frame(self) -> bool:
-        """Whether bytes follow the last frame of a format that has nothing else; libav drops half a frame unsaid."""
+        """Whether the last frame of a format without a count or a length is not whole.
+
+        libav drops half a frame of YUV4MPEG unsaid, and, decoding in one thread, draws half a JPEG without an error.
+        """
+        if self._container.format.name == "mjpeg":
+            return not self._tail.rstrip(b"\0").endswith(JPEG_END)
         return self._container.format.name == "yuv4mpegpipe" and self._container.size > self._end
 
     def _promised_packets(self) -> int:

@@ -1,0 +1,43 @@
+"""Processes of torchrun that train together."""
+
+import socket
+from datetime import timedelta
+
+import pytest
+import torch
+
+from narrowcast.core.errors import NarrowcastError
+from narrowcast.core.workers import WORKING, joined, workers
+
+
+@pytest.fixture
+def started_by_torchrun(monkeypatch: pytest.MonkeyPatch):
+    """`started_by_torchrun(num)`: this process is the first of so many."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def started(num: int) -> None:
+        told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(num), "MASTER_ADDR": "127.0.0.1"}
+        for name, value in (told | {"MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}).items():
+            monkeypatch.setenv(name, value)
+
+    return started
+
+
+def test_who_is_not_there_is_not_waited_for_without_end(started_by_torchrun) -> None:
+    started_by_torchrun(2)
+    with (
+        pytest.raises(NarrowcastError, match=r"process 0 of 2: the others have not come within 1 s \("),
+        joined(torch.device("cpu"), within=timedelta(seconds=1)),
+    ):
+        pass
+
+
+def test_who_has_joined_may_wait_longer(started_by_torchrun) -> None:
+    started_by_torchrun(1)
+    with joined(torch.device("cpu"), within=timedelta(seconds=20)) as own:
+        assert (own.num, own.is_first) == (1, True)
+        group = torch.distributed.distributed_c10d._get_default_group()
+        assert group._get_backend(torch.device("cpu")).options._timeout == WORKING
+    assert workers().num == 1
