@@ -147,6 +147,8 @@ class _Crew:
         ]
         found = self.workers.keep(plan, self._rates(names))
         for worker, states in enumerate(found):
+            if stopping and (states is None or worker in self._lost):
+                self._let_go(worker)
             self._note_worker(worker, plan[worker], is_lost=states is None)
             for state in states or []:
                 if state.name in self._known and self._known[state.name].worker == worker:
@@ -172,6 +174,12 @@ class _Crew:
         elif not is_lost and worker in self._lost:
             write_event(self.out, "worker back", worker=worker)
             self._lost.remove(worker)
+
+    def _let_go(self, worker: int) -> None:
+        """Do not wait for the cameras of a worker that is lost, or is back without them: it ends them itself."""
+        for known in self._known.values():
+            if known.worker == worker and not known.state.has_ended:
+                known.state = replace(known.state, status="stopped")
 
     def _place(self, camera: CameraConfig) -> None:
         """Give a camera that is new, or whose worker is gone, to the one with the fewest."""

@@ -65,7 +65,7 @@ class CameraState:
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """All cameras at one moment; `lost` workers were lost, and replaced, since the last report."""
+    """All cameras at one moment; `lost` workers do not answer, and may be replaced."""
 
     time: float
     cameras: tuple[CameraState, ...]
