@@ -1,8 +1,9 @@
 """Background splitting against what it should beat, on Tiny ImageNet and Caltech-101 with few positives.
 
-Blocks 0 to 12 of EfficientNet-Lite0 stay frozen and their outputs are kept; the rest trains. Auxiliary labels are the
-same network's own answers at a larger size. Settings were chosen on draw 100 of Tiny ImageNet, which is not scored. It
-goes on from --work; results are written after each draw, with how many there are.
+Blocks 0 to 12 of EfficientNet-Lite0 stay frozen and their outputs are kept; the rest trains (--parts -1: all of it,
+from images that are cropped and flipped, in a file of its own). Auxiliary labels are the same network's own answers at
+a larger size. Settings were chosen on draw 100 of Tiny ImageNet, which is not scored. It goes on from --work; results
+are written after each draw, with how many there are.
 """
 
 import statistics
@@ -21,7 +22,7 @@ from narrowcast.bgsplit.adapt import adapt
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, keep_features
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, compare, paired
 from narrowcast.bgsplit.method import find_method
-from narrowcast.bgsplit.prepare import Workbench, drained, prepare
+from narrowcast.bgsplit.prepare import ALL_PARTS, Workbench, drained, prepare
 from narrowcast.cli._bgsplit import open_table
 from narrowcast.cli._bgsplit_train import TRAINING
 from narrowcast.core.config import to_dict
@@ -38,6 +39,10 @@ REFERENCES = ("probe", "logit-adjusted", "ft")
 EPOCHS = EpochsConfig(epochs=3.0, warmup_epochs=0.5)
 ADAPT_EPOCHS = EpochsConfig(epochs=12.0, warmup_epochs=0.5)
 NUM_CATEGORIES = 5
+PROTOCOLS = (
+    "blocks 13-15 and the last convolution of EfficientNet-Lite0 trained on kept maps; see the script",
+    "all of EfficientNet-Lite0 trained on images; see the script",
+)
 
 
 def main() -> int:
@@ -54,7 +59,7 @@ def main() -> int:
     for wanted in map(float, arguments.backgrounds.split(",")):
         levels[wanted] = positives_for(table, wanted)
     found: dict[str, list[RunResult]] = {}
-    name = f"bgsplit-{arguments.data}"
+    name = f"bgsplit-{arguments.data}" + ("-whole" if arguments.parts == ALL_PARTS else "")
     adapted: list[Workbench] = []
     for draw in range(arguments.draws):
         for wanted, positives in levels.items():
@@ -72,6 +77,7 @@ def add_options(parser: Any) -> None:
     parser.add_argument("--work", type=Path, default=Path("bgsplit-work"), help="caches and runs; it goes on from here")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--parts", type=int, default=4, help="of the trunk that train; -1: all")
 
 
 def unpacked(arguments: Namespace) -> Path:
@@ -89,7 +95,7 @@ def benches(arguments: Namespace, table: ImageTable, device: torch.device) -> tu
     """What methods train from, and the teacher's labels."""
     cache = arguments.work / "cache"
     network: Any = load_backbone(f"efficientnet-lite0@{arguments.size}", device=device)
-    bench = drained(prepare(table, network, trained_parts=4, cache=cache))
+    bench = drained(prepare(table, network, trained_parts=arguments.parts, cache=cache))
     teacher: Any = load_backbone(f"efficientnet-lite0@{SETS[arguments.data]}", device=device)
     kept, reports = keep_features(cache, table, teacher)
     for _ in reports:
@@ -121,7 +127,7 @@ def run(
         if not adapted:
             rows = sum(one == "train" for one in table.split)
             steps = ADAPT_EPOCHS.steps(replace(TRAINING, checkpoint_every=100), num_images=rows)
-            folder = arguments.work / f"{arguments.data}-{arguments.size}" / "adapted-all"
+            folder = runs_folder(arguments) / "adapted-all"
             adapted.append(drained(adapt(bench, labels, steps, folder=folder, is_own=True)))
         own = methods_on(arguments, adapted[0], labels, background, [draw], arguments.adapted, "all-adapted")
         results += [replace(one, method=f"adapted-{one.method}") for one in own]
@@ -154,9 +160,14 @@ def methods_on(
         epochs=EPOCHS,
         draws=draws,
         seeds=[0],
-        folder=arguments.work / f"{arguments.data}-{arguments.size}" / f"{kind}-{background.positives}",
+        folder=runs_folder(arguments) / f"{kind}-{background.positives}",
     )
     return finished(reports)
+
+
+def runs_folder(arguments: Namespace) -> Path:
+    whole = "-whole" if arguments.parts == ALL_PARTS else ""
+    return arguments.work / f"{arguments.data}-{arguments.size}{whole}"
 
 
 def finished(reports: Any) -> list[RunResult]:
@@ -172,7 +183,7 @@ def result(
 ) -> dict[str, Any]:
     """The JSON: settings, means and paired differences of each level, and every run."""
     return {
-        "protocol": "blocks 13-15 and the last convolution of EfficientNet-Lite0 trained on kept maps; see the script",
+        "protocol": PROTOCOLS[arguments.parts == ALL_PARTS],
         "data": arguments.data,
         "size": arguments.size,
         "teacher": {"name": labels.source, "largest_share": labels.largest_share, "used": labels.num_used},

@@ -85,6 +85,19 @@ def test_an_adapted_trunk_answers_the_auxiliary_task_better(bench: Workbench, tm
     torch.testing.assert_close(again.feed.features(rows), adapted.feed.features(rows))
 
 
+def test_a_trunk_that_trains_as_a_whole_is_adapted_from_its_images(
+    table: ImageTable, backbone: TorchBackbone, cache: Path, tmp_path: Path
+) -> None:
+    images = drained(prepare(table, backbone, trained_parts=-1, cache=cache))
+    labels = AuxiliaryLabels(table.labels, np.ones(240, np.float32), 8, "classes")
+    adapted = drained(adapt(images, labels, TRAINING, folder=tmp_path, is_own=False))
+    rows = np.arange(240)
+    assert adapted.head is not None
+    guessed = classifier_labels(adapted.feed.features(rows).numpy(), adapted.head, source="adapted").labels
+    assert (guessed == table.labels).mean() > 0.3  # chance is 1/8
+    assert not torch.allclose(adapted.feed.features(rows), images.feed.features(rows), atol=1e-2)
+
+
 def test_the_auxiliary_head_can_be_taken_off_and_put_on() -> None:
     scale = FeatureScale(torch.randn(4), 2.5, False)
     net = SplitNet(torch.nn.Identity(), scale, num_categories=1, num_auxiliary=3, background_logit=0.1)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels
-from narrowcast.bgsplit.feed import MapFeed
 from narrowcast.bgsplit.method import MethodConfig
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.train import train
@@ -30,10 +29,10 @@ def adapt(
     No label of a category is used. The checkpoint in `folder` stays, so that the next call has nothing to do.
 
     Raises:
-        UsageError: the workbench has no kept maps, or nothing that trains.
+        UsageError: nothing of the backbone trains.
     """
-    if not isinstance(bench.feed, MapFeed) or not list(bench.trunk.parameters()):
-        raise UsageError("adapting needs some last parts of the backbone to train, not all and not none of them")
+    if not list(bench.trunk.parameters()):
+        raise UsageError("adapting needs parts of the backbone that train: trained_parts is 0")
     rows = np.flatnonzero(np.array(bench.table.split) == "train")
     nothing = np.zeros(0, np.int64)
     unlabelled = BackgroundSplit(("none",), rows, np.zeros(len(rows), np.int64), nothing, nothing)

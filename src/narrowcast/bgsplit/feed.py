@@ -19,6 +19,7 @@ from narrowcast.data.row_cache import Block, CacheReport, RowCache
 from narrowcast.models.trunk_parts import cut
 
 CALL_SIZE = 128  # images at once where nothing is learned; ours
+LEAST_AREA = 0.08  # of a random crop, as the thesis's released code has it
 
 
 class Feed(Protocol):
@@ -35,7 +36,11 @@ class Feed(Protocol):
         ...
 
     def features(self, rows: Int64[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
-        """What the untrained trunk makes of `rows`."""
+        """What the trunk makes of `rows` before it is trained."""
+        ...
+
+    def with_trunk(self, trunk: nn.Module, device: torch.device) -> "Feed":
+        """The same inputs before another trained part."""
         ...
 
 
@@ -44,14 +49,23 @@ class ImageFeed:
     """Images in [0, 1] from disk: random crops and flips to train, the middle to test."""
 
     def __init__(
-        self, table: ImageTable, trunk: nn.Module, *, size: int, device: torch.device, num_workers: int = 0
+        self,
+        table: ImageTable,
+        trunk: nn.Module,
+        *,
+        size: int,
+        device: torch.device,
+        num_workers: int = 0,
+        least_area: float = LEAST_AREA,
     ) -> None:
         self.table, self.trunk, self.size, self.device, self.num_workers = table, trunk, size, device, num_workers
+        self.least_area = least_area
 
     def samples(
         self, rows: Int64[np.ndarray, " n"], numbers: Iterable[Sequence[int]], *, order: Order, seed: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        chosen = ImageSamples(self.table.rows(rows), random_view(self.size), order=order, seed=seed)
+        view = random_view(self.size, least_area=self.least_area)
+        chosen = ImageSamples(self.table.rows(rows), view, order=order, seed=seed)
         for images, positions in image_batches(chosen, numbers, num_workers=self.num_workers):
             yield images.float().div_(255), positions
 
@@ -62,6 +76,12 @@ class ImageFeed:
 
     def features(self, rows: Int64[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
         return run_trunk(self.trunk, self.plain(rows), device=self.device)
+
+    def with_trunk(self, trunk: nn.Module, device: torch.device) -> "ImageFeed":
+        num_workers, least_area = self.num_workers, self.least_area
+        return ImageFeed(
+            self.table, trunk, size=self.size, device=device, num_workers=num_workers, least_area=least_area
+        )
 
 
 @final
@@ -81,7 +101,6 @@ class MapFeed:
         return cls(torch.from_numpy(np.array(cache.read("maps"))), np.array(cache.read("features")), trunk)
 
     def with_trunk(self, trunk: nn.Module, device: torch.device) -> "MapFeed":
-        """The same maps before another trained part."""
         features = run_trunk(trunk, self.plain(np.arange(len(self._maps))), device=device)
         return MapFeed(self._maps, features.numpy(), trunk)
 
