@@ -9,7 +9,7 @@ Names: static (the multiply-adds of 4 branches and a gate), static-large (4.75 t
 ResNet-14's), cluster (balanced partition), greedy, random, learn, learn-balance, learn-bias, none (all branches, no
 gate), masked (as the thesis trains), direct (one gate logit a branch); -nN and -kN set branches and chosen ones; late
 (one convolution before the branches). tail and upcycled go on with the MobileNetV2 itself: its last five blocks, once
-or as the copies that branches begin with.
+or as the copies that branches begin with; upcycled-late shares three of the five, and copies two.
 """
 
 import copy
@@ -47,9 +47,11 @@ SIZE, STEM_BLOCKS, CHANNELS, SIDE, VIEWS = 64, 14, 96, 4, 3
 BATCH, EPOCHS, TAIL_EPOCHS = 256, 6, 4
 WIDTH, STATIC_WIDTH, LARGE_WIDTH = 48, 144, 360  # 3×3 convolutions c → w → w: 9 · 16 · (96 w + w²) multiply-adds
 CHOSEN = (1, 2, 4)
+LATE_BLOCKS, LATE_CHANNELS = 3, 160  # of MobileNetV2's last five blocks, those that branches share, and what they give
 FIRST = ("static", "cluster", "greedy", "random", "learn", "learn-balance", "learn-bias")
 METHODS = (
     *(*FIRST, "cluster-n5", "cluster-n10", "cluster-k1", "cluster-k2", "tail", "upcycled-n5-k1", "static-large"),
+    "upcycled-late-n5-k1",
     *("late", "direct", "masked", "none"),
 )
 
@@ -234,11 +236,13 @@ def build(method: str, branches: list[int] | None, num_classes: int, backbone: A
     }
     if branches is not None:
         gates[kind] = (families.branch_gate if kind == "direct" else families.class_gate)(branches, num_branches)
-    if kind == "upcycled":
+    if kind in ("upcycled", "upcycled-late"):
+        shared = blocks[: LATE_BLOCKS if kind == "upcycled-late" else 0]
+        width = LATE_CHANNELS if kind == "upcycled-late" else CHANNELS
         return HydraNet(
-            stem=nn.Identity(),
-            branches=[copy.deepcopy(blocks) for _ in range(num_branches)],
-            gate=gates[kind](lambda outputs: nn.Sequential(*pool, nn.Linear(CHANNELS, outputs))),
+            stem=shared,
+            branches=[copy.deepcopy(blocks[len(shared) :]) for _ in range(num_branches)],
+            gate=gates[kind](lambda outputs: nn.Sequential(*pool, nn.Linear(width, outputs))),
             combiner=nn.Sequential(*pool, end),
             num_chosen=num_chosen,
             combine=average,
@@ -289,7 +293,7 @@ def branches_for(method: str, seed: int, train: Features) -> list[int] | None:
     rng = np.random.default_rng(seed)
     if kind == "random":
         return partition.random_partition(train.num_classes, num_branches, rng=rng).tolist()
-    if kind not in ("cluster", "greedy", "masked", "direct", "late", "upcycled"):
+    if kind not in ("cluster", "greedy", "masked", "direct", "late", "upcycled", "upcycled-late"):
         return None
     pooled = train.views[0].float().mean((2, 3)).numpy()
     means = partition.class_means([(pooled, train.labels.numpy())], num_classes=train.num_classes)
