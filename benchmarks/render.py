@@ -68,6 +68,7 @@ def render(name: str) -> str:
         "overlap": overlap,
         "bgsplit": bgsplit,
         **render_fleet.KINDS,
+        "bgsplit-f1": bgsplit_f1,
     }
     return kinds[kind](result)
 
@@ -77,16 +78,47 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def bgsplit(result: dict[str, Any]) -> str:
-    """Every level's methods, and what each is better than three others by, in pairs."""
-    others = ("probe", "logit-adjusted", "ft")
-    head = ["background", "method", "mAP", "F1", "F1 at threshold", *(f"mAP less {one}" for one in others), "draws"]
+    """A line a method; of each level its mean AP, and what it is better than two others by, in pairs."""
+    levels = list(result["levels"].values())
+    head = ["method"]
+    for found in levels:
+        draws = max(row["draws"] for row in found["methods"].values())
+        head += [f"{found['background']:.1%} background: mAP ({draws} draws)", "less probe", "less logit-adjusted"]
     rows = []
-    for found in result["levels"].values():
-        for name, row in sorted(found["methods"].items(), key=lambda entry: -entry[1]["map"]):
-            numbers = [f"{row[key]:.3f}" for key in ("map", "f1", "f1_threshold")]
-            gaps = ["{:+.3f} ± {:.3f}".format(*row["less"][one]) if one in row["less"] else "–" for one in others]
-            rows.append([f"{found['background']:.2%}", name, *numbers, *gaps, str(row["draws"])])
+    for name in by_mean(levels, "map"):
+        row = [name]
+        for found in levels:
+            own = found["methods"].get(name)
+            gaps = [gap(own, one) for one in ("probe", "logit-adjusted")]
+            row += ["–" if own is None else f"{own['map']:.3f}", *gaps]
+        rows.append(row)
     return table(head, rows)
+
+
+def bgsplit_f1(result: dict[str, Any]) -> str:
+    """F1 of the arg max and at the threshold chosen on training images, of each level."""
+    levels = list(result["levels"].values())
+    head = ["method"]
+    for found in levels:
+        head += [f"{found['background']:.1%} background: F1 of the arg max", "at a training threshold"]
+    rows = []
+    for name in by_mean(levels, "map"):
+        own = [found["methods"].get(name) for found in levels]
+        rows.append(
+            [name, *("–" if row is None else f"{row[key]:.3f}" for row in own for key in ("f1", "f1_threshold"))]
+        )
+    return table(head, rows)
+
+
+def by_mean(levels: list[dict[str, Any]], key: str) -> list[str]:
+    """Methods, the best over all levels first."""
+    names = dict.fromkeys(name for found in levels for name in found["methods"])
+    own = {name: [found["methods"][name][key] for found in levels if name in found["methods"]] for name in names}
+    return sorted(names, key=lambda name: -mean(own[name]))
+
+
+def gap(row: dict[str, Any] | None, other: str) -> str:
+    return "–" if row is None or other not in row["less"] else "{:+.3f} ± {:.3f}".format(*row["less"][other])
 
 
 def stream(result: dict[str, Any]) -> str:

@@ -7,7 +7,13 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from narrowcast.core.errors import ShapeError
-from narrowcast.metrics.ranking import average_precision, best_f1, binary_score, mean_average_precision
+from narrowcast.metrics.ranking import (
+    average_precision,
+    best_f1,
+    binary_score,
+    break_even_threshold,
+    mean_average_precision,
+)
 
 
 def draws() -> list[tuple[np.ndarray, np.ndarray]]:
@@ -73,3 +79,25 @@ def test_without_a_positive_there_is_no_average_precision() -> None:
 def test_what_cannot_be_ranked_is_refused(scores: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         average_precision(scores, labels)
+
+
+def test_as_many_negatives_reach_the_break_even_threshold_as_there_are_positives() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(500) < 20
+    scores = rng.normal(size=500) + 5.0 * labels
+    threshold = break_even_threshold(scores, labels)
+    assert (scores[~labels] >= threshold).sum() == 20
+    assert (scores[labels] >= threshold).all()
+    assert break_even_threshold(np.array([0.1, 0.2, 0.9]), np.array([1, 1, 0])) == 0.1
+    assert break_even_threshold(np.arange(3.0), np.zeros(3)) == math.inf
+
+
+def test_a_model_that_fits_its_positives_finds_new_ones_below_their_scores() -> None:
+    """The best F1 of what was fitted asks for more than new positives have; the negatives know better."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(1000) < 10
+    fitted = rng.normal(size=1000) + 12.0 * labels
+    new = rng.normal(size=1000) + 4.0 * labels
+    strict = binary_score(new >= best_f1(fitted, labels).threshold, labels).f1
+    assert strict == 0.0
+    assert binary_score(new >= break_even_threshold(fitted, labels), labels).f1 > 0.6

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from narrowcast.core.errors import ShapeError
-from narrowcast.metrics.ranking import average_precision, best_f1, binary_score
+from narrowcast.metrics.ranking import average_precision, binary_score, break_even_threshold
 
 CURVE_POINTS = 50  # of a precision-recall curve, at most
 
@@ -55,7 +55,8 @@ def evaluate(
 ) -> Evaluation:
     """The scores of `scores` (log p, background first) of images with `labels` 0 to N.
 
-    Thresholds are chosen on the training images, where their scores are given; else they are 50%.
+    Thresholds are what as many of the training background score as a category has positives
+    (`metrics.ranking.break_even_threshold`), where training scores are given; else they are 50%.
     """
     if scores.shape[1] != len(categories) + 1:
         raise ShapeError(f"{scores.shape[1]} columns of scores for {len(categories)} categories and background")
@@ -67,7 +68,7 @@ def evaluate(
         truth = labels == ix
         threshold = float(np.log(0.5))
         if train_scores is not None and train_labels is not None:
-            threshold = best_f1(train_scores[:, ix], train_labels == ix).threshold
+            threshold = break_even_threshold(train_scores[:, ix], train_labels == ix)
         decision = binary_score(decided == ix, truth)
         each.append(
             CategoryScore(

@@ -79,6 +79,24 @@ def best_f1(scores: Real[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) ->
     return BestF1(float(f1[best]), float(thresholds[best]))
 
 
+def break_even_threshold(scores: Real[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) -> float:
+    """The score that as many negatives reach as there are positives; +∞ without positives, the lowest with too few.
+
+    For scores of images that a model was fitted to: positives that it has seen all score high, so that the best F1
+    among them asks too much of new ones; negatives, of which there are many, say what is normal. Of new data it calls
+    at most about half wrongly positive. Ours, see benchmarks/bgsplit.py.
+
+    >>> break_even_threshold(np.array([0.9, 0.8, 0.3, 0.2, 0.1]), np.array([1, 1, 0, 0, 0]))
+    0.2
+    """
+    is_positive = _as_bool(labels)
+    num = int(is_positive.sum())
+    negatives = np.sort(scores[~is_positive])[::-1]
+    if not num:
+        return math.inf
+    return float(negatives[num - 1] if num <= len(negatives) else scores.min())
+
+
 def _curve(
     scores: Real[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
