@@ -17,6 +17,7 @@ from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream.baselines import flow
 from narrowcast.stream.distill import (
     DEFAULT,
+    LEARNING,
     METHODS,
     THESIS,
     DistillConfig,
@@ -31,7 +32,9 @@ from narrowcast.stream.schedule import StrideSchedule
 
 CPU = torch.device("cpu")
 NO_PRIOR = LearnerConfig(own_share=1.0, prior_share=0.0)
-BY_ITSELF = replace(DEFAULT, learner=NO_PRIOR, judges="learned")  # the student is not told of the teacher's last labels
+BY_ITSELF = replace(
+    LEARNING, learner=NO_PRIOR, judges="learned"
+)  # the student is not told of the teacher's last labels
 ALONE = replace(BY_ITSELF, replay=0)  # learns the current frame only, so that scripts stay readable
 
 
@@ -133,7 +136,7 @@ def test_reports_tell_the_accuracy_before_and_after_learning() -> None:
 
 
 def test_the_thesis_method_is_that_of_section_2_2() -> None:
-    assert METHODS == {"default": DEFAULT, "thesis": THESIS}
+    assert METHODS == {"default": DEFAULT, "learning": LEARNING, "thesis": THESIS}
     assert THESIS.learner == replace(NO_PRIOR, optimizer="sgd", learning_rate=0.01, momentum=0.9)
     assert THESIS.schedule == StrideSchedule(min_stride=8, max_stride=64, max_updates=8)
     assert (THESIS.asks, THESIS.replay, THESIS.min_area) == ("multiple", 0, 0.0)
@@ -273,7 +276,7 @@ def test_half_of_the_updates_go_to_the_last_teacher_frames() -> None:
 
 
 def test_updates_never_exceed_the_limit_with_replay() -> None:
-    config = replace(DEFAULT, schedule=StrideSchedule(max_updates=3))
+    config = replace(LEARNING, schedule=StrideSchedule(max_updates=3))
     frames, labels = shapes(20)
     reports = list(distill(frames, TinyStudent(), LookupTeacher(labels), config=config))
     assert [report.updates for report in reports if report.teacher_ran] == [3, 3, 3]
@@ -321,7 +324,7 @@ class WatchedTeacher(LookupTeacher):
         return super().__call__(image_rgb, frame_index=frame_index)
 
 
-@pytest.mark.parametrize("config", [DEFAULT, THESIS], ids=["default", "thesis"])
+@pytest.mark.parametrize("config", [LEARNING, THESIS], ids=["default", "thesis"])
 def test_every_frame_is_predicted_before_its_label_is_asked_for_and_learned(config: DistillConfig) -> None:
     config = replace(config, schedule=StrideSchedule(min_stride=2, max_stride=4, max_updates=3))
     frames, labels = shapes(12)
@@ -342,7 +345,7 @@ def test_every_frame_is_predicted_before_its_label_is_asked_for_and_learned(conf
     assert ("learn", 2) in notes
 
 
-@pytest.mark.parametrize("config", [DEFAULT, THESIS], ids=["default", "thesis"])
+@pytest.mark.parametrize("config", [LEARNING, THESIS], ids=["default", "thesis"])
 def test_a_frames_label_cannot_change_its_own_prediction(config: DistillConfig) -> None:
     frames, labels = shapes(14)
     config = replace(config, schedule=StrideSchedule(min_stride=4, max_stride=4))
@@ -359,7 +362,7 @@ def test_a_frames_label_cannot_change_its_own_prediction(config: DistillConfig) 
 
 def test_accuracy_is_that_of_the_prediction() -> None:
     frames, labels = shapes(6)
-    config = replace(DEFAULT, schedule=StrideSchedule(min_stride=1, max_stride=1), min_area=0.0)
+    config = replace(LEARNING, schedule=StrideSchedule(min_stride=1, max_stride=1), min_area=0.0)
     for report in distill(frames, TinyStudent(), LookupTeacher(labels), config=config):
         score = SegmentationScore(("background", "round", "square"))
         assert report.teacher_labels is not None
@@ -396,7 +399,7 @@ def test_online_learning_beats_the_frozen_student() -> None:
 
 def test_the_student_works_at_its_own_size_and_the_teacher_at_the_frames() -> None:
     frames, labels = shapes(10, size_wh=(80, 60))
-    reports = list(distill(frames, TinyStudent(), LookupTeacher(labels), config=DEFAULT, size_wh=(32, 24)))
+    reports = list(distill(frames, TinyStudent(), LookupTeacher(labels), config=LEARNING, size_wh=(32, 24)))
     for report in reports:
         assert report.labels.shape == report.prediction.shape == (24, 32)
         assert report.teacher_labels is None or report.teacher_labels.shape == (24, 32)
@@ -405,7 +408,7 @@ def test_the_student_works_at_its_own_size_and_the_teacher_at_the_frames() -> No
 
 def test_odd_sizes_and_sizes_that_change() -> None:
     (frames, labels), (more, more_labels) = shapes(9, size_wh=(67, 51)), shapes(18, size_wh=(35, 83))
-    config = replace(DEFAULT, schedule=StrideSchedule(min_stride=3, max_stride=3))
+    config = replace(LEARNING, schedule=StrideSchedule(min_stride=3, max_stride=3))
     reports = list(
         distill([*frames, *more[9:]], TinyStudent(), LookupTeacher([*labels, *more_labels[9:]]), config=config)
     )
@@ -416,7 +419,7 @@ def test_odd_sizes_and_sizes_that_change() -> None:
 # --- going on where it was --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [DEFAULT, THESIS], ids=["default", "thesis"])
+@pytest.mark.parametrize("config", [LEARNING, THESIS], ids=["default", "thesis"])
 @pytest.mark.parametrize("cut", [1, 8, 13])
 def test_a_restored_distiller_goes_on_exactly(config: DistillConfig, cut: int) -> None:
     frames, labels = shapes(30)
@@ -443,7 +446,7 @@ def test_a_restored_distiller_goes_on_exactly(config: DistillConfig, cut: int) -
 def test_a_state_from_before_the_first_frame_is_loaded() -> None:
     _, labels = shapes(1)
     first, second = (
-        Distiller(TinyStudent(), LookupTeacher(labels), DEFAULT, size_wh=None, device=CPU) for _ in range(2)
+        Distiller(TinyStudent(), LookupTeacher(labels), LEARNING, size_wh=None, device=CPU) for _ in range(2)
     )
     second.load_state(*first.state(), source="a")
     assert second.frame_size_wh is None
@@ -455,7 +458,7 @@ def test_a_state_from_before_the_first_frame_is_loaded() -> None:
 
 def test_reports_say_what_was_done() -> None:
     frames, labels = shapes(9)
-    first, second, *_, last = distill(frames, TinyStudent(), LookupTeacher(labels))
+    first, second, *_, last = distill(frames, TinyStudent(), LookupTeacher(labels), config=LEARNING)
     assert set(first.timings_ms) == {"student", "teacher", "learning", "update"}
     assert set(second.timings_ms) == {"student"}
     assert all(value > 0 for value in first.timings_ms.values())
@@ -506,14 +509,14 @@ def test_a_student_with_nothing_to_say_gives_the_teachers_labels_moved_by_flow()
     frames, labels = shapes(24)
     teacher = LookupTeacher(labels)
     schedule = StrideSchedule(min_stride=8, max_stride=8)
-    ours = list(distill(frames, SilentStudent(), teacher, config=replace(DEFAULT, schedule=schedule)))
+    ours = list(distill(frames, SilentStudent(), teacher, config=replace(LEARNING, schedule=schedule)))
     moved = list(flow(frames, teacher, every=8, size_wh=(labels[0].shape[1], labels[0].shape[0])))
     for report, expected in zip(ours, moved, strict=True):
         np.testing.assert_array_equal(report.prediction, expected.prediction)
 
 
 def test_unknown_pixels_of_the_last_labels_say_nothing() -> None:
-    learner = Learner(SilentStudent(), DEFAULT.learner, device=CPU)
+    learner = Learner(SilentStudent(), LEARNING.learner, device=CPU)
     prior = np.full((16, 16), IGNORE, np.uint8)
     prior[:4] = 2
     predicted = learner.predict(np.zeros((16, 16, 3), np.uint8), prior)

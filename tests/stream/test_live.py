@@ -23,7 +23,7 @@ from narrowcast.core.runs import RunFolder, read_reports
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream import allowance, live_run
-from narrowcast.stream.distill import DEFAULT, Distiller, StreamReport
+from narrowcast.stream.distill import LEARNING, Distiller, StreamReport
 from narrowcast.stream.event_log import EVENTS, EventLog
 from narrowcast.stream.learner import LearnerConfig
 from narrowcast.stream.live import LiveConfig, LiveDistiller
@@ -35,7 +35,7 @@ from narrowcast.video.source import FrameSource, open_source
 
 CPU, NUM = torch.device("cpu"), 24
 BRISK = replace(
-    DEFAULT,
+    LEARNING,
     schedule=StrideSchedule(accuracy=0.99, min_stride=3, max_stride=6, max_updates=2),
     replay=3,
     learner=LearnerConfig(learning_rate=3e-3),

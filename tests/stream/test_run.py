@@ -27,7 +27,7 @@ from narrowcast.models.jitnet import JITNet
 from narrowcast.models.student import load_student
 from narrowcast.models.teacher import Teacher, TeacherLabels
 from narrowcast.stream import run as run_module
-from narrowcast.stream.distill import DEFAULT, StreamReport
+from narrowcast.stream.distill import LEARNING, StreamReport
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample
 from narrowcast.stream.run import CHECKPOINT, STUDENT, RunConfig, next_frame, run_stream
 from narrowcast.stream.schedule import StrideSchedule
@@ -38,7 +38,7 @@ from narrowcast.video.source import FrameSource, open_source
 CPU = torch.device("cpu")
 NUM = 21
 BRISK = replace(
-    DEFAULT,
+    LEARNING,
     schedule=StrideSchedule(min_stride=3, max_stride=6, max_updates=2),
     replay=3,
     learner=LearnerConfig(learning_rate=3e-3),

@@ -13,7 +13,7 @@ from fakes import CLASSES, LookupTeacher, flat_labels, plain_frames
 from narrowcast.core.runs import RunFolder
 from narrowcast.metrics.cost import count_macs, count_training_macs
 from narrowcast.models.jitnet import JITNet
-from narrowcast.stream.distill import DEFAULT, Distiller
+from narrowcast.stream.distill import LEARNING, Distiller
 from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs, summarise, teacher_macs
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
 
 
 def distiller(teacher: LookupTeacher, *, size_wh: tuple[int, int] | None = None) -> Distiller:
-    made = Distiller(JITNet(3, width=0.25), teacher, DEFAULT, size_wh=size_wh, device=torch.device("cpu"))
+    made = Distiller(JITNet(3, width=0.25), teacher, LEARNING, size_wh=size_wh, device=torch.device("cpu"))
     made.step(plain_frames(1)[0])
     return made
 

@@ -23,7 +23,9 @@ def run(
         str, typer.Option(help="person,car+bus=auto keeps, merges, drops the rest; or lvs, all.")
     ] = "all",
     accuracy: Annotated[float | None, typer.Option(help="Mean IoU that is enough, in (0, 1). [default: 0.8]")] = None,
-    method: Annotated[str, typer.Option(help="default, or thesis: Algorithm 1 as printed.")] = "default",
+    method: Annotated[
+        str, typer.Option(help="default; learning: the student always learns; thesis: Algorithm 1.")
+    ] = "default",
     student: Annotated[
         str, typer.Option(help="pretrained, jitnet, mobilenetv2 or a .safetensors file.")
     ] = "pretrained",

@@ -7,7 +7,7 @@ from typing import Any
 
 from narrowcast.core.config import from_dict, read_recipe, to_dict
 from narrowcast.core.errors import ConfigError
-from narrowcast.stream.distill import DEFAULT, DistillConfig, with_accuracy
+from narrowcast.stream.distill import LEARNING, DistillConfig, with_accuracy
 from narrowcast.stream.methods import overlaid
 from narrowcast.stream.outputs import check_kinds
 from narrowcast.stream.run import RunConfig
@@ -147,7 +147,7 @@ class Fleet:
 
     config: FleetConfig
     cameras: tuple[CameraConfig, ...]
-    distill: DistillConfig = field(default_factory=lambda: DEFAULT)
+    distill: DistillConfig = field(default_factory=lambda: LEARNING)
 
     def run_config(self, camera: CameraConfig, *, student: str | None = None) -> RunConfig:
         """What decides the camera's run.
@@ -189,7 +189,7 @@ def read_fleet(path: Path) -> Fleet:
     parts = {name: sections.get(name, {}) for name in ("schedule", "learner", "distill")}
     if "accuracy" in parts["schedule"]:
         raise ConfigError(f"{path}: [schedule] accuracy has no effect; each camera has its own")
-    return Fleet(config, tuple(cameras), overlaid(DEFAULT, parts))
+    return Fleet(config, tuple(cameras), overlaid(LEARNING, parts))
 
 
 def changed_for_all(before: Fleet, now: Fleet) -> str | None:

@@ -4,6 +4,7 @@ Every frame is predicted, then scored if the teacher ran, then learned from; in 
 let a label reach the student before its frame was predicted.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,22 +22,28 @@ from narrowcast.models.teacher import Teacher
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.replay import Replay
-from narrowcast.stream.schedule import StrideSchedule, has_elapsed, is_multiple, next_stride, wants_update
+from narrowcast.stream.schedule import StrideSchedule, has_changed, has_elapsed, is_multiple, next_stride, wants_update
+from narrowcast.stream.staleness import Staleness
 from narrowcast.stream.targets import resize_labels, targets
+from narrowcast.stream.worth import Worth
 
-MAX_STRIDE = 16  # ours, a quarter of the thesis's: what comes into view is known to the teacher alone
+MIN_STRIDE = 4  # ours, half of the thesis's: asked for where the moved labels are no longer good, and only there
+MAX_LEARNING_STRIDE = 16  # ours, a quarter of the thesis's: what comes into view is known to the teacher alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillConfig:
-    """Algorithm 1 and its open choices. `DEFAULT` is ours, `THESIS` follows the print.
+    """Algorithm 1 and its open choices. `DEFAULT` is ours, `LEARNING` ours where the student always learns and speaks,
+    `THESIS` follows the print.
 
     Attributes:
         schedule: threshold, strides and updates.
         learner: optimiser, norm, and how much the student hears of the teacher's last labels. With a `prior_share` they
             are moved with the picture by optical flow and the student's logits are added to them: it only has to learn
             what flow gets wrong.
-        asks: the teacher runs where t is a "multiple" of the stride (line 3), or when it has "elapsed".
+        asks: the teacher runs where t is a "multiple" of the stride (line 3), when it has "elapsed", or when the picture
+            has "changed" so that the moved labels are thought to be off by 1 - accuracy for `min_stride` frames in sum
+            (`stream.staleness`; where there are no moved labels: when the stride has elapsed).
         judges: whose accuracy sets the stride: the "prediction" that was made before the teacher ran, which is what the
             stride has led to, or as printed that of the "learned" frame, which says what the student can do.
         is_threshold_enough: whether an accuracy equal to the threshold is good (line 14 says no).
@@ -45,28 +52,36 @@ class DistillConfig:
         replay: how many of the last teacher frames are kept to be learned again; 0 learns the current frame only.
         outputs_teacher: whether a teacher frame's output is the teacher's labels (they are there, and right) or, as
             printed, the student's after learning them.
+        trial, dearer, patience: when the student learns and speaks at all, and when the moved labels do alone
+            (`stream.worth`); a trial of 0: it always does. Without a prior there is nothing else to put out, and it does.
         seed: of the draws from the replay.
     """
 
-    schedule: StrideSchedule = field(default_factory=lambda: StrideSchedule(max_stride=MAX_STRIDE))
+    schedule: StrideSchedule = field(default_factory=lambda: StrideSchedule(min_stride=MIN_STRIDE))
     learner: LearnerConfig = field(default_factory=LearnerConfig)
-    asks: Literal["multiple", "elapsed"] = "elapsed"
+    asks: Literal["multiple", "elapsed", "changed"] = "changed"
     judges: Literal["prediction", "learned"] = "prediction"
     is_threshold_enough: bool = True
     min_area: float = 0.0005
     replay: int = 16
     outputs_teacher: bool = True
+    trial: int = 3
+    dearer: float = 1.4
+    patience: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_area < 1:
             raise ConfigError(f"min_area = {self.min_area}: must be in [0, 1)")
-        for name in ("replay", "seed"):
+        if not 1 <= self.dearer < math.inf:
+            raise ConfigError(f"dearer = {self.dearer}: must be at least 1, and finite")
+        for name in ("replay", "seed", "trial", "patience"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
 
 
 DEFAULT = DistillConfig()
+LEARNING = DistillConfig(schedule=StrideSchedule(max_stride=MAX_LEARNING_STRIDE), asks="elapsed", trial=0)
 THESIS = DistillConfig(
     schedule=StrideSchedule(),  # section 2.2.3
     learner=LearnerConfig(  # section 2.2.2
@@ -78,8 +93,9 @@ THESIS = DistillConfig(
     min_area=0.0,
     replay=0,
     outputs_teacher=False,
+    trial=0,
 )
-METHODS = {"default": DEFAULT, "thesis": THESIS}
+METHODS = {"default": DEFAULT, "learning": LEARNING, "thesis": THESIS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +129,8 @@ class StreamReport:
         labels: the output for this frame.
         prediction: what the student said before it could learn from this frame; this is what is scored.
         teacher_labels: the teacher's labels where it ran, else None.
-        stride: frames until the teacher is due again, decided on this frame where it ran.
+        stride: frames until the teacher is due again, decided on this frame where it ran; where it is asked when the
+            picture has changed, the frames between its last two.
         updates: gradient steps on this frame.
         accuracy: mean IoU of `prediction` against the teacher, None where it did not run.
         accuracy_after: the same after learning.
@@ -194,6 +211,9 @@ class Distiller:
         self.may_ask = may_ask  # asked where the teacher is due: others may need it more
         self.learner = Learner(student, config.learner, device=device)
         self.replay = Replay(config.replay, seed=config.seed)
+        trial = config.trial if config.learner.prior_share else 0
+        self.worth = Worth(trial=trial, dearer=config.dearer, patience=config.patience)
+        self.staleness = Staleness() if config.asks == "changed" and config.learner.prior_share else None
         self.moved: MovedLabels | None = None  # made for the first frame; stays None where the student has no prior
         self.stride = config.schedule.min_stride
         self.last_teacher_frame: int | None = None
@@ -207,7 +227,12 @@ class Distiller:
         if frame.is_after_gap or before_wh not in (None, self.frame_size_wh):
             self._forget_the_scene()
         prior = self._follow(image)
-        prediction = self.learner.predict(image, prior, age=0 if self.moved is None else self.moved.age)
+        if self.staleness is not None and self.moved is not None:
+            self.staleness.follow(image, prior, self.moved.origin_xy)
+        if prior is None or self.worth.speaks:
+            prediction = self.learner.predict(image, prior, age=0 if self.moved is None else self.moved.age)
+        else:
+            prediction = without_unknown(prior)
         student_ms = _since_ms(started)
         if not (self.is_due(frame.index) and self.may_ask(frame)):
             return StreamReport(
@@ -229,11 +254,20 @@ class Distiller:
         """Whether the teacher must run on this frame (line 3)."""
         if self.config.asks == "multiple":
             return is_multiple(frame_index, stride=self.stride)
-        return has_elapsed(frame_index, last_teacher_frame=self.last_teacher_frame, stride=self.stride)
+        if self.staleness is None:
+            return has_elapsed(frame_index, last_teacher_frame=self.last_teacher_frame, stride=self.stride)
+        return has_changed(
+            frame_index,
+            last_teacher_frame=self.last_teacher_frame,
+            error=self.staleness.total,
+            schedule=self.config.schedule,
+        )
 
     def _forget_the_scene(self) -> None:
         """After a gap: labels of the time before say nothing of this frame, and the teacher has to look at once."""
         self.moved, self.last_teacher_frame, self.stride = None, None, self.config.schedule.min_stride
+        if self.staleness is not None:
+            self.staleness.forget()
 
     def _follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The teacher's last labels as they lie in this frame, where the student is told of them."""
@@ -260,6 +294,10 @@ class Distiller:
         lesson = self.learn(sample, prediction)
         if self.moved is not None:
             self.moved.restart(sample.labels)
+        if self.staleness is not None:
+            self.staleness.restart(self.staleness.asked(), None if prior is None else 1 - lesson.accuracy_before)
+            since = frame.index if self.last_teacher_frame is None else frame.index - self.last_teacher_frame
+            self.stride = max(since, self.config.schedule.min_stride)
         learning_ms = _since_ms(started)
         self.last_teacher_frame = frame.index
         timings = {"student": student_ms, "teacher": teacher_ms, "learning": learning_ms}
@@ -288,15 +326,17 @@ class Distiller:
     ) -> "Lesson":
         """Lines 6 to 17: gradient steps until the student is good on this frame, or as often as it may; the stride."""
         schedule = self.config.schedule
-        lesson = Lesson(prediction, self._accuracy(prediction, sample.labels))
+        lesson = Lesson(prediction, self.accuracy(prediction, sample.labels))
         if not sample.weights.any():  # the teacher knows nothing of this frame: nothing to learn, and no reason to wait
             self.stride = schedule.min_stride
             return lesson
-        while True:
+        before: float | None = None  # the student's accuracy, whether it spoke or not
+        while self.worth.learns:
             started = time.perf_counter()
             attempt = self.learner.attempt(sample)
             lesson.prediction = attempt.prediction()
-            lesson.accuracy_after = self._accuracy(lesson.prediction, sample.labels)
+            lesson.accuracy_after = self.accuracy(lesson.prediction, sample.labels)
+            before = lesson.accuracy_after if before is None else before
             if not wants_update(lesson.updates, accuracy=lesson.accuracy_after, schedule=schedule):
                 break
             lesson.loss = attempt.step()
@@ -306,33 +346,52 @@ class Distiller:
                 lesson.updates += 1
             lesson.update_ms += _since_ms(started)
             between_steps()
+        self._weigh(sample, lesson, before)
+        judged = lesson.accuracy_before if self.config.judges == "prediction" else lesson.accuracy_after
         self.stride = next_stride(
             self.stride,
-            accuracy=lesson.accuracy_before if self.config.judges == "prediction" else lesson.accuracy_after,
+            accuracy=lesson.accuracy_before if judged is None else judged,
             schedule=schedule,
             is_enough=self.config.is_threshold_enough,
         )
         self.replay.add(sample)
         return lesson
 
-    def _accuracy(self, prediction: UInt8[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"]) -> float:
+    def _weigh(self, sample: Sample, lesson: "Lesson", before: float | None) -> None:
+        """Have it weighed whether the student pays; without moved labels there is nothing to weigh against."""
+        if sample.prior is not None:
+            self.worth.add(
+                student=before,
+                moved=self.accuracy(sample.prior, sample.labels),
+                is_enough=lesson.accuracy_before >= self.config.schedule.accuracy,
+            )
+
+    def accuracy(self, prediction: UInt8[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"]) -> float:
+        """The accuracy of Algorithm 1: mean IoU over the classes that are there, with `min_area`."""
         min_area_px = max(1, round(self.config.min_area * labels.size))
         return frame_iou(prediction, labels, len(self.teacher.classes), min_area_px=min_area_px)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON values from which `load_state` continues exactly."""
-        tensors = self.learner.state() | self.replay.tensors() | (self.moved.tensors() if self.moved else {})
+        tensors = self.learner.state() | self.replay.tensors()
+        for part in (self.moved, self.staleness):
+            tensors |= part.tensors() if part is not None else {}
         return tensors, {
             "stride": self.stride,
             "last_teacher_frame": self.last_teacher_frame,
             "frame_size_wh": self.frame_size_wh,
             "replay": self.replay.state(),
+            "worth": self.worth.state(),
+            "staleness": self.staleness.state() if self.staleness is not None else None,
         }
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, source: str) -> None:
         """Continue where `state` was taken."""
         self.learner.load_state(tensors, source=source)
         self.replay.load(tensors, values["replay"])
+        self.worth.load(values["worth"])
+        if self.staleness is not None:
+            self.staleness.load(tensors, values["staleness"])
         self.stride, self.last_teacher_frame = values["stride"], values["last_teacher_frame"]
         width_height = values["frame_size_wh"]
         self.frame_size_wh = None if width_height is None else (width_height[0], width_height[1])
@@ -352,6 +411,11 @@ class Lesson:
     updates: int = 0
     update_ms: float = 0.0
     loss: float | None = None
+
+
+def without_unknown(labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Moved labels as an output: background where the teacher did not know."""
+    return _known(labels, np.zeros_like(labels))
 
 
 def _known(labels: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

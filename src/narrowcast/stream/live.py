@@ -14,9 +14,10 @@ from jaxtyping import UInt8
 
 from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import Frame
-from narrowcast.stream.distill import Distiller, LiveFacts, StreamReport
+from narrowcast.stream.distill import Distiller, LiveFacts, StreamReport, without_unknown
 from narrowcast.stream.learner import shrink
 from narrowcast.stream.moved_labels import MovedLabels
+from narrowcast.stream.schedule import has_changed
 from narrowcast.stream.trainer import Copy, LateLabels, LateLesson, Question, Trainer
 from narrowcast.video.mailbox import WhenLate
 
@@ -89,7 +90,9 @@ class LiveDistiller:
         self.distiller, self.trainer = distiller, trainer
         self.learner, self.size_wh = distiller.learner, distiller.size_wh
         self.moved: MovedLabels | None = None
+        self.staleness = distiller.staleness  # of this thread alone; the trainer asks for what it says
         self.stride = distiller.stride
+        self._speaks = distiller.worth.speaks
         self.num_swaps = 0
         self._copy = Copy(self.learner)
         self._last: Frame | None = None
@@ -112,8 +115,11 @@ class LiveDistiller:
         lesson = self._hear(frame.index)
         image = shrink(frame.image_rgb, self.size_wh or size_wh)
         prior = self._follow(image)
-        age = 0 if self.moved is None else self.moved.age
-        prediction = self.learner.predict_with(self._copy.net, image, prior, age=age)
+        if prior is None or self._speaks:
+            age = 0 if self.moved is None else self.moved.age
+            prediction = self.learner.predict_with(self._copy.net, image, prior, age=age)
+        else:
+            prediction = without_unknown(prior)
         student_ms, latency_ms = _since_ms(began), (time.monotonic() - arrived_s) * 1e3
         facts = LiveFacts(
             taught_frame=None if lesson is None else lesson.question.frame.index,
@@ -126,7 +132,8 @@ class LiveDistiller:
         self._last = frame
         self.distiller.frame_size_wh = size_wh
         if self.trainer.is_free and self.is_due(frame.index) and self.distiller.may_ask(frame):
-            self._ask(Question(frame, image, prior, prediction))
+            asked = None if self.staleness is None else self.staleness.asked()
+            self._ask(Question(frame, image, prior, prediction, asked))
         timings = {"student": student_ms, "latency": latency_ms}
         report = StreamReport(
             frame.index,
@@ -152,6 +159,14 @@ class LiveDistiller:
         """
         if self._asked is None:
             return True
+        if self.staleness is not None:
+            return has_changed(
+                frame_index,
+                last_teacher_frame=self._asked.index,
+                error=self.staleness.total,
+                schedule=self.distiller.config.schedule,
+                delay=self._delay,
+            )
         return frame_index - self._asked.index >= max(1, self.stride - round(2 * self._delay))
 
     def _swap(self) -> bool:
@@ -171,7 +186,7 @@ class LiveDistiller:
                 continue
             ended, self._weights_of = news, asked if news.updates else self._weights_of
             self.stride = self.distiller.config.schedule.min_stride if self._forgets_answer else news.stride
-            self._forgets_answer = False
+            self._forgets_answer, self._speaks = False, news.speaks
         return ended
 
     def _adopt(self, news: LateLabels, frame_index: int) -> None:
@@ -181,6 +196,9 @@ class LiveDistiller:
         if self.moved is not None and not self._forgets_answer:
             self.moved.adopt(news.labels)
             self._labels_of = asked
+            if self.staleness is not None and news.question.asked is not None:
+                error = None if news.question.prior is None else 1 - news.accuracy
+                self.staleness.restart(news.question.asked, error)
 
     def _is_after_gap(self, frame: Frame, size_wh: tuple[int, int]) -> bool:
         if self._last is None:
@@ -197,6 +215,8 @@ class LiveDistiller:
         An answer on its way is still learned, since its labels belong to its own image; it is not moved to here.
         """
         self.moved, self._asked, self._labels_of = None, None, None
+        if self.staleness is not None:
+            self.staleness.forget()
         self.stride = self.distiller.config.schedule.min_stride
         self.trainer.do(self._shorten_stride)
         self._forgets_answer = not self.trainer.is_free
@@ -209,7 +229,10 @@ class LiveDistiller:
             return None
         if self.moved is None:
             self.moved = MovedLabels((image_rgb.shape[1], image_rgb.shape[0]))
-        return self.moved.follow(image_rgb)
+        prior = self.moved.follow(image_rgb)
+        if self.staleness is not None:
+            self.staleness.follow(image_rgb, prior, self.moved.origin_xy)
+        return prior
 
     def _ask(self, question: Question) -> None:
         self._asked = question.frame

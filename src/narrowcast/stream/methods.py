@@ -29,7 +29,7 @@ from narrowcast.stream.oracle import EVERY, Oracle
 from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.targets import resize_labels
 
-PROPAGATIONS = ("hold", "flow-dis", "flow-raft")
+PROPAGATIONS = ("hold", "flow-dis", "flow-dis-fast", "flow-raft")
 _NAME = re.compile(r"(?P<base>[^:\[\]]+)(?::(?P<student>[^\[\]]+))?(?:\[(?P<settings>[^\]]*)\])?")
 
 
@@ -81,7 +81,8 @@ class Propagated:
         fixed: dict[str, Any] = {"every": self.every, "size_wh": setting.size_wh}
         if self.name == "hold":
             return Started(lambda frames: baselines.hold(frames, setting.teacher, **fixed))
-        flow = Raft(setting.device) if self.name == "flow-raft" else Dis()
+        dis = Dis("fast") if self.name == "flow-dis-fast" else Dis()
+        flow = Raft(setting.device) if self.name == "flow-raft" else dis
         return Started(lambda frames: baselines.flow(frames, setting.teacher, optical_flow=flow, **fixed))
 
 

@@ -36,6 +36,11 @@ class MovedLabels:
         self._since_mark = 0
         self._marked_xy: Float32[np.ndarray, "h w 2"] | None = None  # as `_origin_xy`, from the frame that was marked
 
+    @property
+    def origin_xy(self) -> Float32[np.ndarray, "h w 2"]:
+        """For each pixel of the frame that was followed last, where in the labelled frame it was."""
+        return self._origin_xy
+
     def follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The labels as they lie in the next frame; None before there were any."""
         grey = self._flow.prepare(image_rgb)

@@ -1,6 +1,6 @@
 """Where each pixel of a frame was in the frame before: DIS (OpenCV), or RAFT (torchvision) where its weights are."""
 
-from typing import Protocol, final
+from typing import Literal, Protocol, final
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from torchvision.models import optical_flow
 from narrowcast.models import hub_weights
 
 MIN_FLOW_PX, MAX_ASPECT = 32, 8  # with less, or narrower, OpenCV's DIS reads beyond its pyramid and ends the process
+FINEST_SCALE = 1  # of DIS: half the size; the preset ends at a quarter. Chosen on generated streams
 RAFT_MULTIPLE, RAFT_LEAST = 8, 128  # pixels a side; torchvision's own limits
 
 
@@ -31,10 +32,18 @@ class OpticalFlow(Protocol):
 
 @final
 class Dis:
-    """DIS optical flow, preset fast: about 2 ms at 384×288."""
+    """DIS optical flow (OpenCV), its preset "ultrafast" one scale finer; or "fast", as it is.
 
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    "fast" smooths the flow (variational refinement), which carries small things away: labels moved by it are worse, and
+    dearer (docs/negative-results.md).
+    """
+
+    def __init__(self, preset: Literal["ultrafast", "fast"] = "ultrafast") -> None:
+        if preset == "fast":
+            self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        else:
+            self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+            self._dis.setFinestScale(FINEST_SCALE)
 
     def prepare(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
         """Grey."""

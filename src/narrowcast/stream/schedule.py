@@ -45,6 +45,29 @@ def has_elapsed(frame_index: int, *, last_teacher_frame: int | None, stride: int
     return last_teacher_frame is None or frame_index - last_teacher_frame >= stride
 
 
+def has_changed(
+    frame_index: int, *, last_teacher_frame: int | None, error: float, schedule: StrideSchedule, delay: float = 0.0
+) -> bool:
+    """Line 3 by what has happened: the labels' errors since the last teacher frame are worth a call. Ours.
+
+    Where an error grows evenly with time, calls at a fixed sum of errors are the best that a number of calls can buy, for
+    streams of any speed: twice the speed makes 1.4 times as many calls.
+
+    Args:
+        error: the sum, over the frames since, of one minus the accuracy that each is thought to have.
+        schedule: enough is 1 - accuracy for `min_stride` frames; never before `min_stride`, always at `max_stride`.
+        delay: frames that the answer takes; labels are as old on average if the wait is shorter by twice as much.
+
+    >>> [has_changed(t, last_teacher_frame=0, error=0.25 * t, schedule=StrideSchedule(min_stride=4)) for t in (3, 4)]
+    [False, True]
+    """
+    if last_teacher_frame is None:
+        return True
+    since, enough = frame_index - last_teacher_frame, (1 - schedule.accuracy) * schedule.min_stride
+    least = max(1, schedule.min_stride - round(2 * delay))
+    return since >= schedule.max_stride or (since >= least and error >= enough)
+
+
 def wants_update(updates: int, *, accuracy: float, schedule: StrideSchedule) -> bool:
     """Line 9: another gradient step while the student is not good enough and the limit is not reached."""
     return updates < schedule.max_updates and accuracy < schedule.accuracy

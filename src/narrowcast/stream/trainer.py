@@ -28,27 +28,30 @@ class Question:
     """A frame that the teacher is asked about.
 
     Attributes:
-        image_rgb, prior, prediction: at the student's size: what it saw, what it was told, and what it said.
+        image_rgb, prior, prediction: at the student's size: what it saw, what it was told, and what was put out.
+        asked: what `Staleness` has to keep of the frame.
     """
 
     frame: Frame
     image_rgb: UInt8[np.ndarray, "h w 3"] = field(repr=False)
     prior: UInt8[np.ndarray, "h w"] | None = field(repr=False)
     prediction: UInt8[np.ndarray, "h w"] = field(repr=False)
+    asked: tuple[UInt8[np.ndarray, "h2 w2"] | None, float] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class LateLabels:
-    """What the teacher said, before anything was learned from it."""
+    """What the teacher said, before anything was learned from it; and how good what was put out had been."""
 
     question: Question
     labels: UInt8[np.ndarray, "h w"] = field(repr=False)
+    accuracy: float
     teacher_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class LateLesson:
-    """What learning it did; the weights that came of it are ready."""
+    """What learning it did; the weights that came of it are ready. `speaks`: whether the student is worth hearing now."""
 
     question: Question
     labels: UInt8[np.ndarray, "h w"] = field(repr=False)
@@ -60,6 +63,7 @@ class LateLesson:
     teacher_ms: float
     learning_ms: float
     update_ms: float | None
+    speaks: bool = True
 
 
 @final
@@ -183,7 +187,9 @@ class Trainer:
         answer = distiller.teacher(question.frame.image_rgb, frame_index=question.frame.index)
         sample = Sample(image, *targets(answer, (image.shape[1], image.shape[0])), question.prior)
         teacher_ms = _since_ms(started)
-        self._tell(LateLabels(question, sample.labels, teacher_ms))
+        self._tell(
+            LateLabels(question, sample.labels, distiller.accuracy(question.prediction, sample.labels), teacher_ms)
+        )
         self.allowance.rest()
         started, rested_s = time.perf_counter(), self.allowance.rested_s
         lesson = distiller.learn(sample, question.prediction, between_steps=self.allowance.rest)
@@ -203,6 +209,7 @@ class Trainer:
                 teacher_ms=teacher_ms,
                 learning_ms=learning_ms,
                 update_ms=lesson.update_ms / lesson.updates if lesson.updates else None,
+                speaks=distiller.worth.speaks,
             )
         )
         self.allowance.rest()
