@@ -74,7 +74,7 @@ OPTIONS = [
     ("--accuracy 0", "accuracy = 0.0: must be between 0 and 1"),
     ("--accuracy 1", "accuracy = 1.0: must be between 0 and 1"),
     ("--accuracy nan", "accuracy = nan: must be between 0 and 1"),
-    ("--method thesi", "--method thesi: expected default or thesis (did you mean 'thesis'?)"),
+    ("--method thesi", "--method thesi: expected default, learning, thesis (did you mean 'thesis'?)"),
     ("--student jitnett", "(did you mean 'jitnet'?)"),
     ("--student clip.mp4", "--student clip.mp4: expected pretrained, jitnet, mobilenetv2 or a .safetensors file"),
     ("--size big", "--size big: expected WIDTHxHEIGHT in pixels, such as 640x360"),
@@ -174,7 +174,7 @@ def test_a_folder_with_too_few_masks_keeps_the_frames_before(stream: Cli, here: 
     (here / "masks" / "classes.txt").write_text("background\nred\n")
     for ix in range(9):
         Image.fromarray(np.zeros((48, 64), np.uint8)).save(here / "masks" / f"{ix:03}.png")
-    words = ("--set", "schedule.max_stride=8")
+    words = ("--set", "schedule.min_stride=8", "--set", "schedule.max_stride=8")
     answer = stream(*words, teacher="masks")
     assert answer.code == 1
     assert answer.error == "masks: no mask for frame 16 (it has 9 masks, of frames 0 to 8)"
@@ -220,7 +220,7 @@ def test_a_teachers_network_is_no_student(stream: Cli, here: Path, repository: P
 
 
 def test_a_learning_rate_without_sense(stream: Cli) -> None:
-    answer = stream("--set", "learner.learning_rate=1e30")
+    answer = stream("--method", "learning", "--set", "learner.learning_rate=1e30")
     assert answer.code == 1
     assert answer.error.endswith("try a lower learner.learning_rate")
 
@@ -265,7 +265,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(stream: Cli, clip: Path, here: 
     (here / "other.mp4").write_bytes(clip.read_bytes())
     for words, message in [
         (("--accuracy", "0.7"), "distill.schedule.accuracy = 0.8, not 0.7"),
-        (("--method", "thesis"), f"distill.schedule.max_stride = {DEFAULT.schedule.max_stride}, not 64"),
+        (("--method", "thesis"), f"distill.schedule.min_stride = {DEFAULT.schedule.min_stride}, not 8"),
         (("--seed", "1"), "seed = 0, not 1"),
         (("--size", "64x64"), "size_wh = [64, 48], not [64, 64]"),
         (("--classes", "red"), "classes = all, not red"),

@@ -139,7 +139,7 @@ def _watched(request: RunRequest, classes: tuple[str, ...]) -> Iterator[list[Mon
 def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RunConfig:
     if request.method not in METHODS:
         raise UsageError(
-            f"--method {request.method}: expected {' or '.join(METHODS)}{did_you_mean(request.method, METHODS)}"
+            f"--method {request.method}: expected {', '.join(METHODS)}{did_you_mean(request.method, METHODS)}"
         )
     distill = overlaid(replace(METHODS[request.method], seed=request.seed), sections)
     if request.accuracy is not None:
