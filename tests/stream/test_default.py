@@ -1,4 +1,4 @@
-"""The default method: moved labels, a teacher that is asked when the picture changes, a student that must be worth it."""
+"""The default method: moved labels, a teacher asked when the picture changes, a student that must be worth it."""
 
 import json
 from dataclasses import replace

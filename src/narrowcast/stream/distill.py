@@ -41,8 +41,8 @@ class DistillConfig:
         learner: optimiser, norm, and how much the student hears of the teacher's last labels. With a `prior_share` they
             are moved with the picture by optical flow and the student's logits are added to them: it only has to learn
             what flow gets wrong.
-        asks: the teacher runs where t is a "multiple" of the stride (line 3), when it has "elapsed", or when the picture
-            has "changed" so that the moved labels are thought to be off by 1 - accuracy for `min_stride` frames in sum
+        asks: the teacher runs where t is a "multiple" of the stride (line 3), when it has "elapsed", or when the
+            picture has "changed" so that the moved labels are thought to be off by 1 - accuracy for `min_stride` frames in sum
             (`stream.staleness`; where there are no moved labels: when the stride has elapsed).
         judges: whose accuracy sets the stride: the "prediction" that was made before the teacher ran, which is what the
             stride has led to, or as printed that of the "learned" frame, which says what the student can do.
@@ -53,7 +53,7 @@ class DistillConfig:
         outputs_teacher: whether a teacher frame's output is the teacher's labels (they are there, and right) or, as
             printed, the student's after learning them.
         trial, dearer, patience: when the student learns and speaks at all, and when the moved labels do alone
-            (`stream.worth`); a trial of 0: it always does. Without a prior there is nothing else to put out, and it does.
+            (`stream.worth`); a trial of 0: it always does. Without a prior it does too.
         seed: of the draws from the replay.
     """
 

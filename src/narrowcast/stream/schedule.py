@@ -50,8 +50,8 @@ def has_changed(
 ) -> bool:
     """Line 3 by what has happened: the labels' errors since the last teacher frame are worth a call. Ours.
 
-    Where an error grows evenly with time, calls at a fixed sum of errors are the best that a number of calls can buy, for
-    streams of any speed: twice the speed makes 1.4 times as many calls.
+    Where an error grows evenly with time, calls at a fixed sum of errors are the best that a number of calls can buy,
+    for streams of any speed: twice the speed makes 1.4 times as many calls.
 
     Args:
         error: the sum, over the frames since, of one minus the accuracy that each is thought to have.

@@ -51,7 +51,7 @@ class LateLabels:
 
 @dataclass(frozen=True, slots=True)
 class LateLesson:
-    """What learning it did; the weights that came of it are ready. `speaks`: whether the student is worth hearing now."""
+    """What learning it did; the weights that came of it are ready. `speaks`: whether the student is worth hearing."""
 
     question: Question
     labels: UInt8[np.ndarray, "h w"] = field(repr=False)

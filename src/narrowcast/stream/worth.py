@@ -1,8 +1,8 @@
 """Whether a student pays: what it mends of the errors of moved labels, against what learning and predicting cost.
 
-Labels that are moved by optical flow cost next to nothing. A student beside them is dearer, and the same money buys more
-teacher frames, each of which leaves less for flow to get wrong. Both are known on every teacher frame, so this decides
-from scores alone: no clock, the same on every machine. Ours.
+Labels that are moved by optical flow cost next to nothing. A student beside them is dearer, and the same money buys
+more teacher frames, each of which leaves less for flow to get wrong. Both are known on every teacher frame, so this
+decides from scores alone: no clock, the same on every machine. Ours.
 """
 
 from collections.abc import Mapping
