@@ -42,8 +42,8 @@ class DistillConfig:
             are moved with the picture by optical flow and the student's logits are added to them: it only has to learn
             what flow gets wrong.
         asks: the teacher runs where t is a "multiple" of the stride (line 3), when it has "elapsed", or when the
-            picture has "changed" so that the moved labels are thought to be off by 1 - accuracy for `min_stride` frames in sum
-            (`stream.staleness`; where there are no moved labels: when the stride has elapsed).
+            picture has "changed" so that the moved labels are thought to be off by 1 - accuracy for `min_stride` frames
+            in sum (`stream.staleness`; where there are no moved labels: when the stride has elapsed).
         judges: whose accuracy sets the stride: the "prediction" that was made before the teacher ran, which is what the
             stride has led to, or as printed that of the "learned" frame, which says what the student can do.
         is_threshold_enough: whether an accuracy equal to the threshold is good (line 14 says no).
