@@ -1,13 +1,14 @@
-"""The loop on a clip: frames that a stream found hard, labelled, make its student better, or not; beside random frames.
+"""The loop on two clips: hard frames, labelled, make a student better, or not; beside random frames.
 
-The first half of the clip is streamed with a weak teacher. A better one, held back, answers in a person's place.
+The first half of a clip is streamed with a weak teacher. A better one, held back, answers in a person's place.
 Students are compared on frames of the second half, which nothing has learned; both only infer. `recipes/loop.sh` does
-the same, a command a step. Random frames of the same stretch, as many, are the control of the picking.
+the same, a command a step. Random frames of the same stretch, as many, are the control of each way of picking.
 """
 
 import statistics
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import record
 import torch
 
 from narrowcast.core.config import to_dict
+from narrowcast.core.files import write_json
 from narrowcast.core.runs import RunFolder
 from narrowcast.fleet import picking, retraining
+from narrowcast.fleet.picking import Picked, Ranked
 from narrowcast.fleet.retraining import RetrainConfig
 from narrowcast.models.classes import SelectedTeacher, parse_classes
 from narrowcast.models.load_teacher import load_teacher
@@ -27,117 +30,182 @@ from narrowcast.stream.apply import load_adapted
 from narrowcast.stream.run import RunConfig, run_stream
 from narrowcast.video.source import open_source
 
-CLASSES, SIZE, HALF, NUM, EVERY = "person,car+bus=auto", (384, 288), 400, 24, 10
+CLASSES, NUM_ASIDE, APART = "person,car+bus=auto", 40, 8
 SHEET_COLUMNS, TILE = 6, (192, 144)
+SEEDS, DRAWS = 3, 5
+Way = Callable[[Ranked, int], list[Picked]]
+WAYS: dict[str, Way] = {
+    "reasons in turns": lambda found, num: picking.in_turns(found, num=num, apart=APART),
+    "spread over time": lambda found, num: picking.spread(found, num=num, apart=APART),
+    "effort alone": lambda found, num: picking.in_turns({"effort": found["effort"]}, num=num, apart=APART),
+    "dispute alone": lambda found, num: picking.in_turns({"dispute": found["dispute"]}, num=num, apart=APART),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A clip in two halves.
+
+    Attributes:
+        every: frames between those of the second half that are set aside.
+        asked: how many labels are asked for.
+    """
+
+    name: str
+    file: str
+    size_wh: tuple[int, int]
+    half: int
+    every: int
+    asked: tuple[int, ...]
+
+
+STRETCHES = (
+    Stretch("vtest", "vtest.avi", (384, 288), 400, 10, (8, 24)),
+    Stretch("one-by-one", "one-by-one-person-detection.mp4", (384, 216), 700, 17, (8,)),
+)
 
 
 def main() -> int:
-    """Run the loop once for each seed, and write the result."""
-    options = record.parser(__doc__)
+    """Run the loop for each clip, number of labels, way of picking and seed; write the result."""
+    options = record.parser(__doc__, threads=1)
     options.add_argument("--cache", type=Path, default=record.REPOSITORY / "build" / "benchmark-labels")
     options.add_argument("--work", type=Path, help="keep what is made here, and take what is there already")
-    options.add_argument("--seeds", default="0,1,2")
     arguments = options.parse_args()
     device = record.prepare(arguments)
-    half, passes = (60, 2) if arguments.quick else (HALF, RetrainConfig().passes)
+    clips, passes = {}, 1 if arguments.quick else RetrainConfig().passes
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
-        clip = str(record.data() / "clips" / "vtest.avi")
-        run = stream(clip, work / "run", half, device)
-        picked = pick(run, work / "picked", clip)
-        person = load_teacher(str(arguments.cache / "vtest"), device=device, num_threads=arguments.threads)
-        class_map = parse_classes(CLASSES, person.classes)
-        if not (work / "aside").exists():
-            picking.set_aside(clip, work / "aside", first=half, every=EVERY, num=40)
-        folders = {"picked": work / "picked"}
-        for seed in arguments.seeds.split(","):
-            folders[f"random, draw {seed}"] = random_frames(clip, work / f"random-{seed}", half, len(picked), int(seed))
-        for folder in (*folders.values(), work / "aside"):
-            retraining.label_frames(folder / "frames", folder / "labels", person, class_map)
-        rows = []
-        for name, folder in folders.items():
-            seeds = arguments.seeds.split(",") if name == "picked" else [name.rpartition(" ")[2]]
-            for seed in seeds:
-                config = RetrainConfig(seed=int(seed), passes=passes)
-                rows.append({"frames": name, "seed": int(seed)} | again(run, folder, work, config, device))
-        sheet(work)
-    old = rows[0]["old"]
-    found = {
-        "setup": {"clip": "vtest", "teacher": "embedded", "person": "kept labels of deeplab-voc-tta", "half": half}
-        | {"classes": CLASSES, "labels_asked": len(picked), "retrain": to_dict(RetrainConfig(passes=passes))},
-        "picked": [asdict(one) for one in picked],
-        "frames_aside": rows[0]["frames_compared"],
-        "rows": rows,
-        "miou_before": old,
-        "miou_after_picked": mean(rows, "picked"),
-        "miou_after_random": mean(rows, "random"),
-    }
-    record.write(arguments.out, "loop", found, device=device)
-    print(
-        record.table(
-            ["frames", "seed", "before", "after"], [[r["frames"], r["seed"], r["old"], r["new"]] for r in rows]
-        )
-    )
+        for stretch in STRETCHES[:1] if arguments.quick else STRETCHES:
+            clips[stretch.name] = Loop(stretch, work / stretch.name, arguments.cache, device, passes).measure(
+                half=60 if arguments.quick else stretch.half
+            )
+    setup = {"teacher": "embedded", "person": "kept labels of deeplab-voc-tta", "classes": CLASSES}
+    result = {"setup": setup | {"retrain": to_dict(RetrainConfig(passes=passes))}, "clips": clips}
+    record.write(arguments.out, "loop", result, device=device)
+    head = ["clip", "labels", "frames", "runs", "mIoU", "before"]
+    lines = [
+        [name, row["labels"], row["frames"], row["runs"], row["mean"], clip["before"]]
+        for name, clip in clips.items()
+        for row in clip["summary"]
+    ]
+    print(record.table(head, lines))
     return 0
 
 
-def mean(rows: list[dict[str, Any]], kind: str) -> float:
-    """The mean over seeds or draws."""
-    return statistics.fmean(row["new"] for row in rows if row["frames"].startswith(kind))
+class Loop:
+    """All runs on one clip; what is there already in the folder `work` stays."""
 
+    def __init__(self, stretch: Stretch, work: Path, cache: Path, device: torch.device, passes: int) -> None:
+        self.stretch, self.work, self.device, self.passes = stretch, work, device, passes
+        self.clip = str(record.data() / "clips" / stretch.file)
+        self.person = load_teacher(str(cache / stretch.name), device=device, num_threads=1)
+        self.class_map = parse_classes(CLASSES, self.person.classes)
+        work.mkdir(parents=True, exist_ok=True)
 
-def stream(clip: str, folder: Path, half: int, device: torch.device) -> Path:
-    """The first half, streamed with the teacher that ships inside."""
-    if (folder / "summary.json").exists():
+    def measure(self, *, half: int) -> dict[str, Any]:
+        """Stream, pick, label, retrain and compare."""
+        run = self.stream(half)
+        aside = self.work / "aside"
+        if not aside.exists():
+            picking.set_aside(self.clip, aside, first=half, every=self.stretch.every, num=NUM_ASIDE)
+            retraining.label_frames(aside / "frames", aside / "labels", self.person, self.class_map)
+        found = picking.candidates(run)
+        rows = record.read(self.work, "rows").get("rows", [])
+        chosen: dict[str, list[dict[str, Any]]] = {}
+        for num in self.stretch.asked:
+            sets = {name: way(found, num) for name, way in WAYS.items()}
+            for name, picked in sets.items():
+                chosen[f"{num} labels, {name}"] = [asdict(one) for one in picked]
+                for seed in range(SEEDS if len(picked) == num else 0):  # fewer labels would be another question
+                    self.add(rows, run, num, name, seed, {one.frame for one in picked})
+            for draw in range(DRAWS):
+                drawn = np.random.default_rng(draw).choice(half, num, replace=False)
+                self.add(rows, run, num, "random", draw, {int(frame) for frame in drawn})
+            self.sheet(sets["reasons in turns"], num)
+        candidates = {reason: len(own) for reason, own in found.items()}
+        return {
+            "half": half,
+            "frames_aside": rows[0]["frames_aside"],
+            "before": rows[0]["old"],
+            "candidates": candidates,
+            "picked": chosen,
+            "rows": rows,
+            "summary": summary(rows),
+        }
+
+    def stream(self, half: int) -> Path:
+        """The first half, streamed with the teacher that ships inside."""
+        folder = self.work / "run"
+        if (folder / "summary.json").exists():
+            return folder
+        expert = load_teacher("embedded", device=self.device, num_threads=1)
+        class_map = parse_classes(CLASSES, expert.classes)
+        config = RunConfig(
+            source=self.clip,
+            teacher="embedded",
+            classes=CLASSES,
+            size_wh=self.stretch.size_wh,
+            outputs=("lessons",),
+        )
+        about = {"config": to_dict(config), "classes": list(class_map.classes)}
+        student = student_called("pretrained", class_map)
+        with open_source(self.clip, max_frames=half) as source, RunFolder.open(folder, about, resume=False) as opened:
+            teacher = SelectedTeacher(expert, class_map)
+            for _ in run_stream(source, student, teacher, config=config, folder=opened, device=self.device):
+                pass
         return folder
-    expert = load_teacher("embedded", device=device, num_threads=torch.get_num_threads())
-    class_map = parse_classes(CLASSES, expert.classes)
-    config = RunConfig(source=clip, teacher="embedded", classes=CLASSES, size_wh=SIZE, outputs=())
-    about = {"config": to_dict(config), "classes": list(class_map.classes)}
-    student = student_called("pretrained", class_map)
-    with open_source(clip, max_frames=half) as source, RunFolder.open(folder, about, resume=False) as opened:
-        teacher = SelectedTeacher(expert, class_map)
-        for _ in run_stream(source, student, teacher, config=config, folder=opened, device=device):
+
+    def add(self, rows: list[dict[str, Any]], run: Path, num: int, name: str, seed: int, frames: set[int]) -> None:
+        """Retrain on these frames, and compare on those set aside; a row that is there already stays."""
+        key = {"labels": num, "frames": name, "seed": seed}
+        if any(all(row[part] == value for part, value in key.items()) for row in rows):
+            return
+        folder, new, aside = self.work / "labelled", self.work / "new.safetensors", self.work / "aside"
+        missing = {frame for frame in frames if not (folder / "frames" / f"{frame:08}.png").exists()}
+        if missing:
+            picking.write_frames(self.clip, folder, missing)
+            retraining.label_frames(folder / "frames", folder / "labels", self.person, self.class_map)
+        own = self.work / f"{num}-{name}-{seed}".replace(" ", "-")
+        (own / "frames").mkdir(parents=True, exist_ok=True)
+        for frame in frames:
+            (own / "frames" / f"{frame:08}.png").symlink_to((folder / "frames" / f"{frame:08}.png").absolute())
+        labels, size_wh = folder / "labels", self.stretch.size_wh
+        config = RetrainConfig(seed=seed, passes=self.passes)
+        how = {"size_wh": size_wh, "device": self.device}
+        for _ in retraining.retrain(load_adapted(run), own / "frames", labels, new, config=config, **how):
             pass
-    return folder
+        found = retraining.compare(load_adapted(run), load_adapted(new), aside / "frames", aside / "labels", **how)
+        rows.append(key | {"old": found.old, "new": found.new, "frames_aside": found.frames})
+        write_json(self.work / "rows.json", {"rows": rows})
+
+    def sheet(self, picked: list[Picked], num: int) -> None:
+        """A contact sheet of picked frames, in the work folder: pictures of the data stay out of the repository."""
+        tiles = []
+        for one in picked:
+            tile = cv2.resize(cv2.imread(str(self.work / "labelled" / "frames" / f"{one.frame:08}.png")), TILE)
+            cv2.putText(tile, f"{one.frame} {one.reason}", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
+            tiles.append(tile)
+        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
+        rows = [np.hstack(tiles[ix : ix + SHEET_COLUMNS]) for ix in range(0, len(tiles), SHEET_COLUMNS)]
+        cv2.imwrite(str(self.work / f"contact-sheet-{num}.png"), np.vstack(rows))
 
 
-def pick(run: Path, out: Path, clip: str) -> list[picking.Picked]:
-    """The frames that are worth a look; what is there already stays."""
-    if (out / picking.TABLE).exists():
-        return picking.pick(picking.read_reports(run), num=NUM, apart=8)
-    return picking.export(run, out, num=NUM, apart=8)
-
-
-def random_frames(clip: str, out: Path, half: int, num: int, seed: int) -> Path:
-    """As many frames of the same stretch, drawn."""
-    wanted = set(np.random.default_rng(seed).choice(half, num, replace=False).tolist())
-    (out / "frames").mkdir(parents=True, exist_ok=True)
-    with open_source(clip, max_frames=half) as source:
-        for frame in source:
-            if frame.index in wanted:
-                cv2.imwrite(str(out / "frames" / f"{frame.index:08}.png"), frame.image_rgb[..., ::-1])
-    return out
-
-
-def again(run: Path, folder: Path, work: Path, config: RetrainConfig, device: torch.device) -> dict[str, Any]:
-    """Retrain on the frames of a folder, and compare on those set aside."""
-    new = work / "new.safetensors"
-    frames, labels = folder / "frames", folder / "labels"
-    for _ in retraining.retrain(load_adapted(run), frames, labels, new, config=config, size_wh=SIZE, device=device):
-        pass
-    old, taught = load_adapted(run), load_adapted(new)
-    aside = work / "aside"
-    found = retraining.compare(old, taught, aside / "frames", aside / "labels", size_wh=SIZE, device=device)
-    return {"frames_compared": found.frames, "old": found.old, "new": found.new, "is_promoted": found.is_better(0.0)}
-
-
-def sheet(work: Path) -> None:
-    """A contact sheet of the picked frames, in the work folder: pictures of the data stay out of the repository."""
-    tiles = [cv2.resize(cv2.imread(str(path)), TILE) for path in sorted((work / "picked" / "frames").glob("*.png"))]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
-    rows = [np.hstack(tiles[ix : ix + SHEET_COLUMNS]) for ix in range(0, len(tiles), SHEET_COLUMNS)]
-    cv2.imwrite(str(work / "contact-sheet.png"), np.vstack(rows))
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each way's mean over seeds, with its standard error; random frames' over draws."""
+    found: dict[tuple[int, str], list[float]] = {}
+    for row in rows:
+        found.setdefault((row["labels"], row["frames"]), []).append(row["new"])
+    return [
+        {
+            "labels": num,
+            "frames": name,
+            "runs": len(values),
+            "mean": statistics.fmean(values),
+            "error": statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None,
+            "each": values,
+        }
+        for (num, name), values in found.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Tables of fleets, shards, lost workers, the zoo and the loop, for render.py."""
 
-import statistics
 from collections import Counter
 from typing import Any
 
@@ -133,16 +132,13 @@ def recall(result: dict[str, Any]) -> str:
 def loop(result: dict[str, Any]) -> str:
     """Each way of picking: what the student comes to, over seeds or draws."""
     rows = []
-    own: dict[str, list[dict[str, Any]]] = {}
-    for row in result["rows"]:
-        own.setdefault(row["frames"].partition(",")[0], []).append(row)
-    for name, found in own.items():
-        values = [row["new"] for row in found]
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        each = ", ".join(f"{value:.3f}" for value in values)
-        rows.append([name, str(len(values)), f"{statistics.fmean(values):.3f} ± {error:.3f}", each])
-    before = [["before", "", f"{result['miou_before']:.3f}", ""]]
-    return table(["frames", "runs", "mIoU", "each"], before + rows)
+    for name, clip in result["clips"].items():
+        rows.append([name, "0", "(before)", "", f"{clip['before']:.3f}", ""])
+        for row in sorted(clip["summary"], key=lambda one: (one["labels"], -one["mean"])):
+            error = "" if row["error"] is None else f" ± {row['error']:.3f}"
+            each = ", ".join(f"{value:.3f}" for value in row["each"])
+            rows.append([name, str(row["labels"]), row["frames"], str(row["runs"]), f"{row['mean']:.3f}{error}", each])
+    return table(["clip", "labels", "frames", "runs", "mIoU", "each"], rows)
 
 
 KINDS = {

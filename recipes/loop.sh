@@ -11,7 +11,7 @@ classes="person,car+bus=auto"
 half=400
 
 narrowcast stream run "$clip" --teacher embedded --classes "$classes" --size 384x288 --max-frames $half \
-  --output none --out "$out/run"
+  --output lessons --out "$out/run"
 narrowcast loop pick "$out/run" --out "$out/picked" --num 24
 narrowcast mine index "$out/picked/frames" --pool "$out/pool"
 narrowcast loop label --frames "$out/picked/frames" --labels "$out/picked/labels" --teacher "$person" --classes "$classes"

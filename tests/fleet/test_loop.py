@@ -12,13 +12,14 @@ from PIL import Image
 from fakes import CLASSES, flat_labels
 from narrowcast.core.errors import ConfigError, SourceError, UsageError
 from narrowcast.core.files import write_json
-from narrowcast.fleet.picking import export, pick, set_aside
+from narrowcast.fleet.picking import export, in_turns, ranked, set_aside, spread
 from narrowcast.fleet.retraining import Comparison, RetrainConfig, compare, label_frames, promote, retrain
 from narrowcast.models.classes import parse_classes
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.student import save_student
 from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream.apply import Adapted, load_adapted
+from narrowcast.stream.events import Dispute
 from narrowcast.video.labels import write_label_png
 
 CPU = torch.device("cpu")
@@ -42,21 +43,37 @@ RUN = [
 ]
 
 
+def dispute(frame: int, area: float) -> Dispute:
+    nothing = np.zeros((1, 1), bool)
+    return Dispute(frame, (0, 0, 1, 1), area, student_class=1, teacher_class=0, before=1.0, after=1.0, region=nothing)
+
+
+FOUND = ranked(RUN, [dispute(40, 0.01), dispute(40, 0.02), dispute(10, 0.02)])
+
+
+def test_reasons_hold_where_they_are_given_the_best_first() -> None:
+    frames = {reason: [one.frame for one in found] for reason, found in FOUND.items()}
+    assert frames == {"effort": [20, 60], "dispute": [40, 10], "unsure": [60]}
+    assert [one.score for one in FOUND["dispute"]] == [0.03, 0.02]
+    assert FOUND["effort"][0].updates == 8
+
+
 def test_the_reasons_take_turns() -> None:
-    assert [one.frame for one in pick(RUN, num=3, apart=5)] == [20, 40, 60]
-    assert [one.frame for one in pick(RUN, num=1, apart=5)] == [20]
+    assert [one.frame for one in in_turns(FOUND, num=3, apart=5)] == [20, 40, 60]
+    assert [one.frame for one in in_turns(FOUND, num=1, apart=5)] == [20]
 
 
 def test_frames_that_are_close_are_one() -> None:
-    assert [one.frame for one in pick(RUN, num=9, apart=25)] == [20, 60]
-    assert pick([report(0, None)], num=3, apart=1) == []
+    assert [one.frame for one in in_turns(FOUND, num=9, apart=25)] == [20, 60]
+    assert in_turns(ranked([report(0, None)], []), num=3, apart=1) == []
 
 
-def test_reasons_hold_where_they_are_given() -> None:
-    reasons = {one.frame: one.reason for one in pick(RUN, num=9, apart=1)}
-    assert reasons[20] == "effort"
-    assert 10 not in reasons
-    assert 70 not in reasons
+def test_every_part_of_the_time_has_its_frame_first() -> None:
+    found = ranked([report(frame, 0.5, after=0.9, updates=8 - (frame > 5)) for frame in (0, 1, 2, 3, 9)], [])
+    assert [one.frame for one in in_turns(found, num=2, apart=1)] == [0, 1]
+    assert [one.frame for one in spread(found, num=2, apart=1)] == [0, 9]
+    assert [one.frame for one in spread(found, num=5, apart=1)] == [0, 1, 2, 3, 9]
+    assert spread(ranked([], []), num=2, apart=1) == []
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Frames of a stream that are worth a person's look (section 6.2), from what its run wrote down.
 
-Three reasons, in turns: adapting took most effort; student and teacher disagree though the student was right around it
-(figure 6.1); and both are unsure: learning the frame did not help.
+Three reasons: adapting took most effort; the teacher disagrees with the student and with what it said itself before
+and after (figure 6.1); and both are unsure: learning the frame did not help. The first two are the events of
+`stream.events`; the second needs the pictures of the lessons.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -17,12 +18,15 @@ import cv2
 from narrowcast.core.errors import SourceError, UsageError
 from narrowcast.core.files import read_object, write_bytes, write_text
 from narrowcast.core.runs import RUN, read_reports
+from narrowcast.stream.events import Dispute, EventsConfig, disputes, efforts
+from narrowcast.stream.lesson_pictures import FOLDER as LESSONS
+from narrowcast.stream.lesson_pictures import read_lessons
 from narrowcast.video.source import open_source
 
 FRAMES, TABLE = "frames", "frames.csv"
-AROUND = 3  # teacher frames before and after, for what is usual; ours
-MARGIN = 0.05  # of mean IoU, for "right around it" and "did not help"; ours
+MARGIN = 0.05  # of mean IoU, for "did not help"; ours
 REASONS = ("effort", "dispute", "unsure")
+Ranked = Mapping[str, Sequence["Picked"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +41,84 @@ class Picked:
     updates: int
 
 
-def pick(reports: Iterable[dict[str, Any]], *, num: int, apart: int) -> list[Picked]:
-    """At most `num` frames, the reasons in turns, any two at least `apart` frames from each other; in order.
+def candidates(run: Path) -> Ranked:
+    """For each reason the frames of a run that it holds for, the best first; no disputes where it kept no lessons.
+
+    Raises:
+        SourceError: a picture of a lesson cannot be read.
+    """
+    found = disputes(read_lessons(run), EventsConfig()) if (run / LESSONS).exists() else iter(())
+    return ranked(list(read_reports(run)), list(found))
+
+
+def ranked(reports: Sequence[Mapping[str, Any]], disputed: Sequence[Dispute]) -> Ranked:
+    """For each reason the frames that it holds for, the best first.
 
     Args:
-        reports: lines of a run's `reports.jsonl`.
+        reports: lines of a run's `reports.jsonl`; of a live one only efforts can be told, its lessons end later.
+        disputed: regions of its lessons.
     """
-    taught = [report for report in reports if report["accuracy"] is not None]
-    ranked = [sorted(found, key=lambda one: (-one.score, one.frame)) for found in _scored(taught)]
+    lessons = {lesson.frame: lesson for lesson in efforts(reports)}
+    areas: dict[int, float] = {}
+    for one in disputed:
+        areas[one.frame] = areas.get(one.frame, 0.0) + one.area
+    scores = {
+        "effort": {one.frame: one.updates - one.accuracy for one in lessons.values() if one.updates},
+        "dispute": {frame: area for frame, area in areas.items() if frame in lessons},
+        "unsure": {
+            report["frame"]: 1 - report["accuracy_after"]
+            for report in reports
+            if report["frame"] in lessons and report["updates"] and _did_not_help(report)
+        },
+    }
+    return {
+        reason: [
+            Picked(
+                frame, lessons[frame].time_s, reason, round(score, 4), lessons[frame].accuracy, lessons[frame].updates
+            )
+            for frame, score in sorted(own.items(), key=lambda pair: (-pair[1], pair[0]))
+        ]
+        for reason, own in scores.items()
+    }
+
+
+def _did_not_help(report: Mapping[str, Any]) -> bool:
+    before, after = report["accuracy"], report["accuracy_after"]
+    return before is not None and after is not None and after < before + MARGIN
+
+
+def in_turns(found: Ranked, *, num: int, apart: int) -> list[Picked]:
+    """At most `num` frames, the reasons in turns, any two at least `apart` frames from each other; in order."""
     chosen: list[Picked] = []
-    for candidate in chain.from_iterable(zip_longest(*ranked)):
+    for candidate in _by_turns(found):
         if len(chosen) == num:
             break
-        if candidate is not None and all(abs(candidate.frame - other.frame) >= apart for other in chosen):
+        if all(abs(candidate.frame - other.frame) >= apart for other in chosen):
             chosen.append(candidate)
     return sorted(chosen, key=lambda one: one.frame)
 
 
-def _scored(taught: Sequence[dict[str, Any]]) -> Iterator[list[Picked]]:
-    """For each reason the frames that it holds for."""
-    yield [_picked(report, "effort", report["updates"] - report["accuracy"]) for report in taught if report["updates"]]
-    disputes = []
-    for ix, report in enumerate(taught):
-        around = [other["accuracy"] for other in (*taught[max(0, ix - AROUND) : ix], *taught[ix + 1 : ix + 1 + AROUND])]
-        usual = sum(around) / len(around) if around else 0.0
-        if usual - report["accuracy"] > MARGIN:
-            disputes.append(_picked(report, "dispute", usual - report["accuracy"]))
-    yield disputes
-    yield [
-        _picked(report, "unsure", 1 - report["accuracy_after"])
-        for report in taught
-        if report["updates"] and report["accuracy_after"] < report["accuracy"] + MARGIN
-    ]
+def spread(found: Ranked, *, num: int, apart: int) -> list[Picked]:
+    """The same from `num` equal parts of the time, one of each that has any; what is missing then as `in_turns`."""
+    every = list(_by_turns(found))
+    if not every:
+        return []
+    first, last = min(one.frame for one in every), max(one.frame for one in every)
+    length = (last - first + 1) / num
+    best: dict[int, Picked] = {}
+    for one in every:
+        best.setdefault(int((one.frame - first) / length), one)
+    chosen = list(best.values())
+    for candidate in every:
+        if len(chosen) >= num:
+            break
+        if all(abs(candidate.frame - other.frame) >= apart for other in chosen):
+            chosen.append(candidate)
+    return sorted(chosen, key=lambda one: one.frame)
 
 
-def _picked(report: dict[str, Any], reason: str, score: float) -> Picked:
-    return Picked(report["frame"], report["time_s"], reason, round(score, 4), report["accuracy"], report["updates"])
+def _by_turns(found: Ranked) -> Iterator[Picked]:
+    return (one for one in chain.from_iterable(zip_longest(*found.values())) if one is not None)
 
 
 def export(run: Path, out: Path, *, num: int, apart: int) -> list[Picked]:
@@ -87,20 +133,24 @@ def export(run: Path, out: Path, *, num: int, apart: int) -> list[Picked]:
         raise SourceError(f"{run}: is not the folder of a run (it has no {RUN})")
     if (out / TABLE).exists():
         raise UsageError(f"{out}: holds picked frames already; choose another --out")
-    picked = pick(read_reports(run), num=num, apart=apart)
+    picked = in_turns(candidates(run), num=num, apart=apart)
     if not picked:
         raise UsageError(f"{run}: no frame was learned, so there is nothing to pick")
-    wanted = {one.frame: one for one in picked}
-    with open_source(about["config"]["source"], max_frames=picked[-1].frame + 1) as source:
-        for frame in source:
-            if frame.index in wanted:
-                write_bytes(out / FRAMES / f"{frame.index:08}.png", _png(frame.image_rgb))
+    write_frames(about["config"]["source"], out, {one.frame for one in picked})
     table = io.StringIO()
     rows = csv.DictWriter(table, ["path", *asdict(picked[0])], lineterminator="\n")
     rows.writeheader()
     rows.writerows({"path": f"{FRAMES}/{one.frame:08}.png", **asdict(one)} for one in picked)
     write_text(out / TABLE, table.getvalue())
     return picked
+
+
+def write_frames(source: str, out: Path, wanted: Collection[int]) -> None:
+    """Write these frames of a source as PNGs in `out/frames`."""
+    with open_source(source, max_frames=max(wanted) + 1) as frames:
+        for frame in frames:
+            if frame.index in wanted:
+                write_bytes(out / FRAMES / f"{frame.index:08}.png", _png(frame.image_rgb))
 
 
 def set_aside(source: str, out: Path, *, first: int, every: int, num: int) -> int:
