@@ -36,7 +36,7 @@ SEEDS, DRAWS = 3, 5
 Way = Callable[[Ranked, int], list[Picked]]
 WAYS: dict[str, Way] = {
     "reasons in turns": lambda found, num: picking.in_turns(found, num=num, apart=APART),
-    "spread over time": lambda found, num: picking.spread(found, num=num, apart=APART),
+    "spread over time": lambda found, num: spread(found, num),
     "effort alone": lambda found, num: picking.in_turns({"effort": found["effort"]}, num=num, apart=APART),
     "dispute alone": lambda found, num: picking.in_turns({"dispute": found["dispute"]}, num=num, apart=APART),
 }
@@ -160,11 +160,7 @@ class Loop:
         key = {"labels": num, "frames": name, "seed": seed}
         if any(all(row[part] == value for part, value in key.items()) for row in rows):
             return
-        folder, new, aside = self.work / "labelled", self.work / "new.safetensors", self.work / "aside"
-        missing = {frame for frame in frames if not (folder / "frames" / f"{frame:08}.png").exists()}
-        if missing:
-            picking.write_frames(self.clip, folder, missing)
-            retraining.label_frames(folder / "frames", folder / "labels", self.person, self.class_map)
+        folder, new, aside = self.labelled(frames), self.work / "new.safetensors", self.work / "aside"
         own = self.work / f"{num}-{name}-{seed}".replace(" ", "-")
         (own / "frames").mkdir(parents=True, exist_ok=True)
         for frame in frames:
@@ -178,16 +174,44 @@ class Loop:
         rows.append(key | {"old": found.old, "new": found.new, "frames_aside": found.frames})
         write_json(self.work / "rows.json", {"rows": rows})
 
+    def labelled(self, frames: set[int]) -> Path:
+        """A folder in which, with others, these frames and their labels are."""
+        folder = self.work / "labelled"
+        missing = {frame for frame in frames if not (folder / "frames" / f"{frame:08}.png").exists()}
+        if missing:
+            picking.write_frames(self.clip, folder, missing)
+            retraining.label_frames(folder / "frames", folder / "labels", self.person, self.class_map)
+        return folder
+
     def sheet(self, picked: list[Picked], num: int) -> None:
         """A contact sheet of picked frames, in the work folder: pictures of the data stay out of the repository."""
-        tiles = []
+        tiles, folder = [], self.labelled({one.frame for one in picked})
         for one in picked:
-            tile = cv2.resize(cv2.imread(str(self.work / "labelled" / "frames" / f"{one.frame:08}.png")), TILE)
+            tile = cv2.resize(cv2.imread(str(folder / "frames" / f"{one.frame:08}.png")), TILE)
             cv2.putText(tile, f"{one.frame} {one.reason}", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
             tiles.append(tile)
         tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
         rows = [np.hstack(tiles[ix : ix + SHEET_COLUMNS]) for ix in range(0, len(tiles), SHEET_COLUMNS)]
         cv2.imwrite(str(self.work / f"contact-sheet-{num}.png"), np.vstack(rows))
+
+
+def spread(found: Ranked, num: int) -> list[Picked]:
+    """From each of `num` equal parts of the time the best, where it has any; what is missing then as `in_turns`."""
+    every = list(picking.by_turns(found))
+    if not every:
+        return []
+    first, last = min(one.frame for one in every), max(one.frame for one in every)
+    length = (last - first + 1) / num
+    best: dict[int, Picked] = {}
+    for one in every:
+        best.setdefault(int((one.frame - first) / length), one)
+    chosen = list(best.values())
+    for candidate in every:
+        if len(chosen) >= num:
+            break
+        if all(abs(candidate.frame - other.frame) >= APART for other in chosen):
+            chosen.append(candidate)
+    return sorted(chosen, key=lambda one: one.frame)
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from PIL import Image
 from fakes import CLASSES, flat_labels
 from narrowcast.core.errors import ConfigError, SourceError, UsageError
 from narrowcast.core.files import write_json
-from narrowcast.fleet.picking import export, in_turns, ranked, set_aside, spread
+from narrowcast.fleet.picking import export, in_turns, ranked, set_aside
 from narrowcast.fleet.retraining import Comparison, RetrainConfig, compare, label_frames, promote, retrain
 from narrowcast.models.classes import parse_classes
 from narrowcast.models.jitnet import JITNet
@@ -66,14 +66,6 @@ def test_the_reasons_take_turns() -> None:
 def test_frames_that_are_close_are_one() -> None:
     assert [one.frame for one in in_turns(FOUND, num=9, apart=25)] == [20, 60]
     assert in_turns(ranked([report(0, None)], []), num=3, apart=1) == []
-
-
-def test_every_part_of_the_time_has_its_frame_first() -> None:
-    found = ranked([report(frame, 0.5, after=0.9, updates=8 - (frame > 5)) for frame in (0, 1, 2, 3, 9)], [])
-    assert [one.frame for one in in_turns(found, num=2, apart=1)] == [0, 1]
-    assert [one.frame for one in spread(found, num=2, apart=1)] == [0, 9]
-    assert [one.frame for one in spread(found, num=5, apart=1)] == [0, 1, 2, 3, 9]
-    assert spread(ranked([], []), num=2, apart=1) == []
 
 
 @pytest.fixture

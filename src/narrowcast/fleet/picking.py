@@ -90,7 +90,7 @@ def _did_not_help(report: Mapping[str, Any]) -> bool:
 def in_turns(found: Ranked, *, num: int, apart: int) -> list[Picked]:
     """At most `num` frames, the reasons in turns, any two at least `apart` frames from each other; in order."""
     chosen: list[Picked] = []
-    for candidate in _by_turns(found):
+    for candidate in by_turns(found):
         if len(chosen) == num:
             break
         if all(abs(candidate.frame - other.frame) >= apart for other in chosen):
@@ -98,26 +98,8 @@ def in_turns(found: Ranked, *, num: int, apart: int) -> list[Picked]:
     return sorted(chosen, key=lambda one: one.frame)
 
 
-def spread(found: Ranked, *, num: int, apart: int) -> list[Picked]:
-    """The same from `num` equal parts of the time, one of each that has any; what is missing then as `in_turns`."""
-    every = list(_by_turns(found))
-    if not every:
-        return []
-    first, last = min(one.frame for one in every), max(one.frame for one in every)
-    length = (last - first + 1) / num
-    best: dict[int, Picked] = {}
-    for one in every:
-        best.setdefault(int((one.frame - first) / length), one)
-    chosen = list(best.values())
-    for candidate in every:
-        if len(chosen) >= num:
-            break
-        if all(abs(candidate.frame - other.frame) >= apart for other in chosen):
-            chosen.append(candidate)
-    return sorted(chosen, key=lambda one: one.frame)
-
-
-def _by_turns(found: Ranked) -> Iterator[Picked]:
+def by_turns(found: Ranked) -> Iterator[Picked]:
+    """The best of each reason, the second of each, and so on."""
     return (one for one in chain.from_iterable(zip_longest(*found.values())) if one is not None)
 
 
