@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -160,7 +161,7 @@ class RayWorkers:
         try:
             return self._ray.get(ready[0])
         except self._ray.exceptions.RayActorError as error:
-            last = str(error).strip().splitlines()[-1]
+            last = re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
             raise NarrowcastError(f"an actor of the fleet could not begin: {last}") from error
 
 
