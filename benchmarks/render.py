@@ -24,6 +24,7 @@ PAGES = (
     "docs/fleet.md",
     "docs/scale.md",
     "docs/loop.md",
+    "docs/labelling.md",
 )
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -60,6 +61,7 @@ def render(name: str) -> str:
         "ratios": ratios,
         "davis": davis,
         "mining": mining,
+        "label-page": label_page,
         "mining-speed": mining_speed,
         "partition": partition,
         "learning": learning,
@@ -245,6 +247,23 @@ def signed(differences: Iterable[float]) -> str:
     values = [100 * value for value in differences]
     error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):+.1f}{error}".replace("-", "−")
+
+
+def label_page(result: dict[str, Any]) -> str:
+    """Each bar of the labelling page, what was measured, and whether that is met."""
+    words = {
+        "ack_ms_p95": ("key to acknowledged, on disk; 95th percentile", "ms"),
+        "next_ready_ms_p95": ("next sheet, prepared; 95th percentile", "ms"),
+        "next_unready_ms_p95": ("next sheet, asked for before it is prepared; 95th percentile", "ms"),
+        "first_page_s": ("first page after the start", "s"),
+        "memory_gb": ("memory of the server", "GB"),
+    }
+    rows = [
+        [what, f"{row['measured']:,} {unit}", f"{row['bar']:,} {unit}", "yes" if row["is_met"] else "**no**"]
+        for name, (what, unit) in words.items()
+        for row in [result["bars"][name]]
+    ]
+    return table(["", "measured", "bar", "met"], rows)
 
 
 def mining(result: dict[str, Any]) -> str:

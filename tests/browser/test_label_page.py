@@ -109,6 +109,35 @@ def test_the_rest_of_the_page_is_negative_and_that_is_one_undo(served: Served, o
     assert page.locator("#grid .tile[data-value='positive']").count() == 1
 
 
+def test_the_rest_of_the_page_is_positive_and_nothing_lies_under_the_keys(served: Served, open_page: Any) -> None:
+    page = ready(open_page(served.begin("rest yes")))
+    page.keyboard.press("d")
+    page.keyboard.press("Shift+F")
+    num = page.locator("#grid .tile").count()
+    until(page, lambda: page.locator("#grid .tile[data-value='positive']").count() == num - 1 and is_saved(page))
+    for _ in range(num):
+        page.keyboard.press("l")
+    chosen_box, foot_box = page.locator("#grid .tile.chosen").bounding_box(), page.locator(".foot").bounding_box()
+    assert chosen_box["y"] + chosen_box["height"] <= foot_box["y"] + 1
+
+
+def test_features_learned_meanwhile_are_taken_up_and_told(served: Served, open_page: Any, shot: Any) -> None:
+    from narrowcast.mine.pool import Pool
+    from web.test_label_features import promote
+
+    page = ready(open_page(served.begin("features")))
+    page.wait_for_timeout(1600)  # the page has heard which features rank
+    before = Pool.open(served.folder / "pool").store().note.name
+    promote(served.folder / "pool", "learned")
+    until(page, lambda: "learned" in page.inner_text("#news"))
+    shot(page, "new-features")
+    page.click("#news-close")
+    page.keyboard.press("d")
+    until(page, lambda: is_saved(page))
+    Pool.open(served.folder / "pool").choose(before)
+    until(page, lambda: before in page.inner_text("#news"))
+
+
 def test_a_killed_server_loses_and_doubles_nothing(served: Served, open_page: Any, shot: Any) -> None:
     open_page.allow("Failed to load resource: net::ERR_CONNECTION_REFUSED")
     open_page.allow("Failed to load resource: net::ERR_")

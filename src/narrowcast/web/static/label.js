@@ -46,7 +46,7 @@ const query = (values) => new URLSearchParams(values).toString();
 const heard = { mark: (grid, tile, value) => { grid.at = tile.place; say(value); }, choose: (grid) => { active = grid; }, zoom: () => openZoom() };
 const grids = {};
 for (const [name, empty] of [["", "Every photo has a label, or somebody else has the rest in hand."], ["highest", undefined], ["random", undefined], ["map", "Nothing chosen."], ["positives", "No positive yet."], ["model", "The model believes every label."], ["people", "Nobody disagrees."]]) {
-  grids[name] = new Grid(element(name ? `grid-${name}` : "grid"), heard, { empty });
+  grids[name] = new Grid(element(name ? `grid-${name}` : "grid"), heard, { empty, hasReasons: name === "" });
 }
 let active = grids[""];
 
@@ -117,8 +117,8 @@ function say(value) {
   } else if (!active.advance()) tell("all labelled; Enter for the next sheet");
 }
 
-function restNegative() {
-  label(active.tiles.filter((tile) => !tile.value), "negative");
+function sayRest(value) {
+  label(active.tiles.filter((tile) => !tile.value), value);
   active.focus();
 }
 
@@ -396,6 +396,7 @@ async function openView(name) {
     element(`tab-${one}`).setAttribute("aria-selected", String(one === name));
     element(`tab-${one}`).tabIndex = one === name ? 0 : -1;
   }
+  element(`tab-${name}`).scrollIntoView({ block: "nearest", inline: "nearest" });
   element("actions").hidden = name === "history" || name === "export";
   element("actions").querySelector("[data-key=Enter]").hidden = name !== "label";
   element("actions").querySelector("[data-key=r]").hidden = name !== "pseudo";
@@ -427,7 +428,8 @@ function press(key) {
     active.step(...ARROWS[key]);
     if (zoom.open) showZoom();
   } else if (VALUES[key]) say(VALUES[key]);
-  else if (key === "D") restNegative();
+  else if (key === "D") sayRest("negative");
+  else if (key === "F") sayRest("positive");
   else if (key === "u") undo();
   else if (key === " ") zoom.open ? zoom.close() : openZoom();
   else if (key === "x" && !zoom.open) moreLike();
@@ -460,6 +462,13 @@ element("actions").addEventListener("click", (event) => {
   if (key) press(key);
 });
 element("back").addEventListener("click", back);
+
+// What is scrolled into view shall not lie under the keys at the bottom.
+const foot = document.querySelector(".foot");
+new ResizeObserver(() => {
+  const covered = getComputedStyle(foot).position === "sticky" ? foot.offsetHeight : 0;
+  document.documentElement.style.scrollPaddingBottom = `${covered + 8}px`;
+}).observe(foot);
 
 startSide();
 loadSheet();

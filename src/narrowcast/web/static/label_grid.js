@@ -5,7 +5,9 @@ const WORDS = { positive: "✓ yes", negative: "✗ no", unsure: "? unsure" };
 
 export class Grid {
   // `heard`: { mark(grid, tile, value), choose(grid), zoom(grid) }
-  constructor(list, heard, { empty = "Nothing here." } = {}) {
+  // `hasReasons`: whether each photo says why it is shown; in a view of one kind the heading does.
+  constructor(list, heard, { empty = "Nothing here.", hasReasons = true } = {}) {
+    this.hasReasons = hasReasons;
     this.list = list;
     this.heard = heard;
     this.empty = empty;
@@ -105,7 +107,7 @@ export class Grid {
         "aria-label": `${value}, photo ${ix + 1}`, click: () => { this.focus(ix); this.heard.mark(this, tile, value); } }, sign);
     tile.said = make("span", { class: "said", "aria-hidden": "true" });
     const badges = make("span", { class: "badges", "aria-hidden": "true" });
-    if (tile.reason) badges.append(make("span", { class: `why-${tile.reason.split(" ")[0]}` }, tile.reason));
+    if (tile.reason && this.hasReasons) badges.append(make("span", { class: `why-${tile.reason.split(" ")[0]}` }, tile.reason));
     if (tile.others.length) badges.append(make("span", {}, `×${tile.others.length + 1}`));
     tile.element = make("li", { class: tile.others.length ? "tile many" : "tile" }, tile.button, badges, tile.said,
       make("div", { class: "marks" }, mark("positive", "✓"), mark("negative", "✗"), mark("unsure", "?")));

@@ -71,7 +71,9 @@ function drawCurve(canvas, curve) {
   for (const [labels, finds] of curve) brush.lineTo(x(labels), y(finds));
   brush.stroke();
   brush.fillStyle = colour("--soft");
-  brush.fillText(`${last[0]} labels`, left, height - 4);
+  brush.textAlign = "right";
+  brush.fillText(`${last[0].toLocaleString()} labels`, width - 6, height - 4);
+  brush.textAlign = "left";
   brush.fillStyle = colour("--ink");
   brush.fillText(String(last[1]), width - 30, y(last[1]) + 4);
 }
