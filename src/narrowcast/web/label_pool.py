@@ -5,6 +5,8 @@ import threading
 from pathlib import Path
 from typing import final
 
+import torch
+
 from narrowcast.core.errors import NarrowcastError, StorageError
 from narrowcast.mine.catalogue import Catalogue
 from narrowcast.mine.examples import EXAMPLES
@@ -23,7 +25,7 @@ class LabelPool:
 
     def __init__(self, pool: Pool, log: LabelLog, *, backbone: Backbone | None = None) -> None:
         self.pool, self.log, self.photos = pool, log, Photos(self.catalogue, pool.path)
-        self.worker = Worker("narrowcast-label")
+        self.worker = Worker("narrowcast-label", begin_ahead=_on_one_core)
         self.version = pool.store().note.name
         self._backbone = backbone
         self._features: StoredRows | None = None
@@ -112,3 +114,8 @@ class LabelPool:
             return os.stat(path).st_mtime_ns
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _on_one_core() -> None:
+    """What is ranked ahead leaves the other cores to whoever labels: a key waits for a disk and for three threads."""
+    torch.set_num_threads(1)  # of this thread and of later ones

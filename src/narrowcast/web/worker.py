@@ -22,9 +22,14 @@ class Abandoned(Exception):
 
 @final
 class Worker:
-    """Runs calls one after the other, never two at once."""
+    """Runs calls one after the other, never two at once.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        begin_ahead: called once in the thread that does things ahead.
+    """
+
+    def __init__(self, name: str, *, begin_ahead: Callable[[], object] = lambda: None) -> None:
+        self._begin_ahead = begin_ahead
         self._wake = threading.Condition()
         self._working = threading.Lock()
         self._awaited: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
@@ -98,6 +103,7 @@ class Worker:
         with suppress(OSError):  # those who wait for an answer come first, whatever is computed; Linux knows threads
             here = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, here, min(19, os.getpriority(os.PRIO_PROCESS, here) + NICE))
+        self._begin_ahead()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: (self._ahead and not self._num_awaited) or self._is_closed)
