@@ -188,3 +188,29 @@ def test_pseudo_negatives_that_are_positives_are_suspicious(session: MiningSessi
     known = {session.pool_ix(item) for item in session.labels.train}
     hidden = [ix for ix, path in enumerate(session.pool.paths()) if is_red(path) and ix not in known]
     assert {question.pool_ix for question in session.suspicious(len(hidden))} == set(hidden)  # 4 to 6 of 36
+
+
+def test_what_is_held_does_not_follow_and_does_afterwards(session: MiningSession) -> None:
+    (question,) = session.next_batch(1)
+    with session.held():
+        before, seq = session.scores.copy(), session.seq
+        session.log.add([LabelEvent(category="red", item=question.item, value="negative")])
+        np.testing.assert_array_equal(session.scores, before)
+        assert session.seq == seq
+    assert session.refresh()
+    assert session.seq > seq
+
+
+def test_a_glance_ranks_what_stood_high_and_what_lay_near_by_the_model_of_now(session: MiningSession) -> None:
+    label_all(session, 6)
+    before = session.scores.copy()
+    label_all(session, 3)
+    miner = session.miner  # fitted, no pass over the pool yet
+    seen = miner.glance(4)
+    known = np.isfinite(seen)
+    assert 4 <= known[miner.is_free].sum() <= 8
+    assert known[~miner.is_free].all()
+    free = np.flatnonzero(miner.is_free)
+    assert set(free[np.argsort(-before[free])[:4]]) <= set(np.flatnonzero(known))
+    np.testing.assert_allclose(seen[known], session.scores[known], atol=1e-5)
+    np.testing.assert_array_equal(miner.glance(4), session.scores)  # whole once there was a pass
