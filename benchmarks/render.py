@@ -150,15 +150,25 @@ def stream(result: dict[str, Any]) -> str:
 def evaluation(result: dict[str, Any]) -> str:
     """Every method over all streams: accuracy, cost, both against flow, and accuracy by data set."""
     groups = list(dict.fromkeys(result["groups"].values()))
-    head = ["method", f"mIoU, {result['streams']} streams", "speedup", "less flow at equal cost", *groups]
+    rivals = {"flow-dis": "less flow at equal cost (streams below)", "flow-dis-fast": "less OpenCV's fast flow"}
+    rivals = {
+        key: text
+        for key, text in rivals.items()
+        if all(key in row["less_at_equal_cost"] for row in result["methods"].values())
+    }
+    head = ["method", f"mIoU, {result['streams']} streams", "speedup", *rivals.values(), *groups]
     rows = []
     for name, row in result["methods"].items():
-        gap = row["less_at_equal_cost"]["flow-dis"]
         apart = "" if row["streams"] == result["streams"] else f" ({row['streams']} of them)"
         by_group = [percent(row["groups"][group]) if group in row["groups"] else "–" for group in groups]
-        against = "–" if gap is None or name.startswith("flow-dis") else f"{100 * gap:+.1f}"
-        rows.append([name, percent(row["miou"]) + apart, times(row["speedup"]), against, *by_group])
+        against = ["–" if name.startswith("flow-dis") else _against(row, rival) for rival in rivals]
+        rows.append([name, percent(row["miou"]) + apart, times(row["speedup"]), *against, *by_group])
     return table(head, rows)
+
+
+def _against(row: dict[str, Any], rival: str) -> str:
+    gap = row["less_at_equal_cost"][rival]
+    return "–" if gap is None else f"{100 * gap:+.1f} ({row['streams_below_at_equal_cost'][rival]})"
 
 
 def jitnet(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Where a stream changed, and where its teacher was likely wrong."""
+"""Where a stream changed, and where its teacher was disagreed with."""
 
 import csv
 import json
@@ -34,11 +34,11 @@ def found(*teachers: np.ndarray, student: np.ndarray) -> list[tuple[int, int, in
     return [(one.frame, one.student_class, one.teacher_class) for one in disputes(lessons, CONFIG)]
 
 
-def test_a_teacher_that_misses_a_thing_once_was_likely_wrong() -> None:
+def test_a_teacher_that_misses_a_thing_once_is_disagreed_with() -> None:
     assert found(THING, NOTHING, THING, student=THING) == [(8, 2, 0)]
 
 
-def test_a_teacher_that_sees_a_thing_once_was_likely_wrong() -> None:
+def test_a_teacher_that_sees_a_thing_once_is_disagreed_with() -> None:
     assert found(NOTHING, THING, NOTHING, student=NOTHING) == [(8, 0, 2)]
 
 
@@ -129,7 +129,7 @@ def test_the_events_of_a_run_are_photos_with_labels_that_mining_takes(run: Path)
     (given,) = read_labels(run / "events" / "candidates.csv", "square")
     assert (given.name, given.value) == (rows[0]["path"], "positive")
     page = (run / "events" / "report.html").read_text()
-    assert "likely square, not background" in page
+    assert "disagreed with, square, not background" in page
     assert len(list((run / "events" / "peaks").glob("*.jpg"))) == len(summary["peaks"]) > 0
 
 

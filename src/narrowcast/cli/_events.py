@@ -22,6 +22,6 @@ def events(run: Path, recipe: Path | None, settings: list[str], *, as_json: bool
         return
     typer.echo(
         f"{found['lessons']} lessons, {found['updates']} updates: {len(found['peaks'])} peaks,"
-        f" {found['candidates']} likely errors of the teacher\n"
+        f" {found['candidates']} regions on which the teacher was disagreed with\n"
         f"{run / FOLDER / CANDIDATES}\n{run / FOLDER / 'report.html'}"
     )

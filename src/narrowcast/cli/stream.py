@@ -266,7 +266,7 @@ def events(
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Find where a stream changed, and where its teacher was likely wrong; writes RUN/events.
+    """Find where a stream changed, and where its teacher was disagreed with; writes RUN/events.
 
     Example: narrowcast stream events runs/city
     """

@@ -1,4 +1,4 @@
-"""What was interesting in a stream (section 6.2): where adapting took effort, and where the teacher was likely wrong.
+"""What was interesting in a stream (section 6.2): where adapting took effort, and where the teacher was disagreed with.
 
 After figure 6.1: the effort of adapting peaks where something happens; and a student that knows the last minutes is
 sometimes right where the general teacher is not.
@@ -30,7 +30,7 @@ class EventsConfig:
             side with the student.
         nearby: most that the one who sees nothing there may see of the same class around, as a share of the region:
             else it was seen, only not quite there.
-        candidates: likely errors of the teacher to export, those with the most pixels at stake first.
+        candidates: of these disagreements to export, those with the most pixels at stake first.
     """
 
     peaks: int = 12
@@ -110,7 +110,7 @@ def peaks_of(lessons: Sequence[Effort], config: EventsConfig) -> list[Effort]:
 
 
 def disputes(lessons: Iterable[LessonPicture], config: EventsConfig) -> Iterator[Dispute]:
-    """Where the teacher is likely wrong: what it said of a frame, but neither before nor after, nor the student."""
+    """Where the teacher is disagreed with: it said so of a frame, but neither before nor after, nor did the student."""
     previous: LessonPicture | None = None
     current: LessonPicture | None = None
     for following in lessons:

@@ -1,4 +1,4 @@
-"""`events/` of a run: a page, a contact sheet of peaks, and likely errors of the teacher as photos with labels."""
+"""`events/` of a run: a page, a contact sheet of peaks, and what the teacher alone said as photos with labels."""
 
 import csv
 import io
@@ -131,7 +131,7 @@ def _page(run: Path, lessons: Sequence[Effort], peaks: Sequence[Effort], rows: S
     sections: list[tuple[str, list[Block]]] = [
         ("Effort over time", [_effort_plot(lessons, peaks)] if lessons else []),
         ("Its peaks", [Gallery(at_peaks)] if at_peaks else []),
-        ("Where the teacher was likely wrong", [Gallery(wrong)] if wrong else []),
+        ("Where student and neighbouring frames disagreed with the teacher", [Gallery(wrong)] if wrong else []),
         ("How to read this", [Text(_HOW_TO_READ)]),
     ]
     folded = [Section("All candidates", [_table(rows)], is_folded=True)] if rows else []
@@ -141,7 +141,7 @@ def _page(run: Path, lessons: Sequence[Effort], peaks: Sequence[Effort], rows: S
         key_figures=[
             KeyFigure("Lessons", f"{len(lessons):,}", f"{updates:,} updates"),
             KeyFigure("Peaks", f"{len(peaks)}", "places of most effort"),
-            KeyFigure("Candidates", f"{len(rows)}", "likely errors of the teacher, to be verified"),
+            KeyFigure("Candidates", f"{len(rows)}", "of the teacher, disagreed with by the student and its neighbours"),
         ],
         sections=[Section(title, blocks) for title, blocks in sections if blocks] + folded,
     )
@@ -152,8 +152,9 @@ _HOW_TO_READ = (
     "that it took: none where the student agreed already. Effort peaks where something happens that the student "
     "did not know from the minutes before; the peaks are the lessons of most updates, and of those the ones where "
     "it knew least.",
-    "The teacher was likely wrong where it disagrees with the student and its own labels of the lesson before and "
-    "of the one after, moved here by optical flow, side with the student. Left the student, right the teacher. "
+    "The teacher was disagreed with where the student says otherwise and the teacher's own labels of the lesson before "
+    "and of the one after, moved here by optical flow, side with the student. Left the student, right the teacher. "
+    "Who is right is not known: the teacher contradicts itself, and may be right in the one frame. "
     "The regions are exported as photos with the label that the student suggests, or none where only the teacher "
     "sees something: candidates, which a person verifies.",
 )
@@ -166,7 +167,7 @@ def _caption(lesson: Effort) -> str:
 
 def _dispute(frame: int, rows: Sequence[dict[str, Any]]) -> str:
     said = [f"{row['student']}, not {row['teacher']}" for row in rows if row["frame"] == frame]
-    return f"Frame {frame}, student left, teacher right: likely {'; '.join(dict.fromkeys(said))}"
+    return f"Frame {frame}, student left, teacher right: disagreed with, {'; '.join(dict.fromkeys(said))}"
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
