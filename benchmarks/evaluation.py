@@ -22,6 +22,7 @@ import torch
 
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.teacher import Teacher
+from narrowcast.stream.ablations import ablations
 from narrowcast.stream.clips import Clip
 from narrowcast.stream.data_sets import CAMVID, open_clips
 from narrowcast.stream.evaluate import SUMMARY, EvalConfig, evaluate
@@ -70,7 +71,7 @@ def main() -> int:
     config = EvalConfig(
         teacher=arguments.teacher,
         classes=arguments.classes,
-        methods=tuple(parse_methods(arguments.methods)),
+        methods=tuple(ablations(arguments.ablate) if arguments.ablate else parse_methods(arguments.methods)),
         size=arguments.size,
         max_frames=QUICK_FRAMES if arguments.quick else arguments.max_frames,
         seeds=tuple(int(seed) for seed in arguments.seeds.split(",")),
@@ -105,6 +106,7 @@ def main() -> int:
 def _parse() -> Namespace:
     parser = record.parser(__doc__)
     parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--ablate", metavar="METHOD", help="this method, and it with one thing changed at a time")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--phases", default="0", help="frames left out at the start")
     parser.add_argument("--max-frames", type=int, help="of each stream")

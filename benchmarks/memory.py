@@ -1,6 +1,7 @@
 """Whether a run's memory depends on its length: resident memory over 20,000 frames of a looped clip.
 
-The whole way of a run: decoding, student, a cheap teacher, learning, the labelled video, reports, checkpoints.
+The whole way of a run: decoding, student, a cheap teacher, learning, the labelled video, reports, checkpoints; with
+`--live` teacher and learning in their thread, and the last five minutes of video, labels and reports kept.
 """
 
 import sys
@@ -21,6 +22,9 @@ from narrowcast.core.runtime import describe, seed_everything
 from narrowcast.models.callable_teacher import CallableTeacher
 from narrowcast.models.classes import parse_classes
 from narrowcast.models.pretrained import STUDENT, load_shipped, student_for
+from narrowcast.stream.distill import LEARNING
+from narrowcast.stream.live import LiveConfig
+from narrowcast.stream.live_run import run_live
 from narrowcast.stream.run import RunConfig, run_stream
 from narrowcast.video.source import open_source
 
@@ -34,6 +38,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--warmup", type=int, default=1_000, help="frames that are not judged")
     parser.add_argument("--every", type=int, default=200, help="frames between samples")
+    parser.add_argument("--live", action="store_true", help="as of narrowcast stream run; the result is memory-live")
     parser.add_argument("--output", default="overlay", help="as of narrowcast stream run")
     arguments = parser.parse_args()
     device = record.prepare(arguments)
@@ -46,7 +51,7 @@ def main() -> int:
     result = judge(curve, arguments)
     print(f"resident memory after {arguments.warmup} frames: {result['after_warmup_mb']} MB, at the end "
           f"{result['at_end_mb']} MB, at most {result['max_deviation_percent']}% away from the former")  # fmt: skip
-    record.write(arguments.out, "memory", result, device=device)
+    record.write(arguments.out, "memory-live" if arguments.live else "memory", result, device=device)
     return 0 if arguments.quick or result["max_deviation_percent"] <= BAR_PERCENT else 1
 
 
@@ -54,7 +59,8 @@ def run(arguments: Namespace, folder: Path, device: torch.device) -> list[tuple[
     """(frame, resident memory in MB), sampled while the stream runs."""
     clip = arguments.source or record.synthetic_clip(folder / "clip.mp4", num_frames=CLIP_FRAMES, size_wh=SIZE_WH)
     teacher = CallableTeacher(hue_teacher.label, classes=hue_teacher.CLASSES, name="hue_teacher:label")
-    config = RunConfig(source=clip.name, teacher="hue_teacher:label", size_wh=SIZE_WH, outputs=(arguments.output,))
+    config = RunConfig(source=clip.name, teacher="hue_teacher:label", size_wh=SIZE_WH, outputs=(arguments.output,),
+                       distill=LEARNING, live=LiveConfig(keep_min=5) if arguments.live else None)  # fmt: skip
     seed_everything(config.seed)
     net, known = load_shipped(STUDENT)
     student = student_for(net, known, parse_classes("all", teacher.classes))
@@ -64,7 +70,8 @@ def run(arguments: Namespace, folder: Path, device: torch.device) -> list[tuple[
         open_source(clip, loops=MANY_LOOPS, max_frames=arguments.frames) as source,
         RunFolder.open(folder / "run", about, resume=False) as run_folder,
     ):
-        for report in run_stream(source, student, teacher, config=config, folder=run_folder, device=device):
+        begin = run_live if arguments.live else run_stream
+        for report in begin(source, student, teacher, config=config, folder=run_folder, device=device):
             if (report.frame + 1) % arguments.every == 0:
                 curve.append((report.frame + 1, process.memory_info().rss / 1e6))
                 if sys.stderr.isatty():

@@ -11,7 +11,8 @@ SCALES, WIDTHS, OUTPUT_STRIDES = (0.5, 0.75), (0.5, 2.0), (8, 16)
 SWITCHES = {
     "distill.replay": (0, 16),
     "distill.judges": ("prediction", "learned"),
-    "distill.asks": ("elapsed", "multiple"),
+    "distill.asks": ("changed", "elapsed", "multiple"),
+    "distill.trial": (0, 3),
     "distill.is_threshold_enough": (True, False),
     "distill.min_area": (0.0, 0.0005),
     "learner.norm": ("frozen", "batch"),
