@@ -57,6 +57,7 @@ def render(name: str) -> str:
     kinds = {
         "stream": stream,
         "evaluation": evaluation,
+        "ablation": ablation,
         "jitnet": jitnet,
         "ratios": ratios,
         "davis": davis,
@@ -164,6 +165,17 @@ def evaluation(result: dict[str, Any]) -> str:
         against = ["–" if name.startswith("flow-dis") else _against(row, rival) for rival in rivals]
         rows.append([name, percent(row["miou"]) + apart, times(row["speedup"]), *against, *by_group])
     return table(head, rows)
+
+
+def ablation(result: dict[str, Any]) -> str:
+    """One thing changed at a time; cost in multiply-adds, since other work may have shared the core."""
+    rows = []
+    for run in result["rows"]:
+        name = run["method"].partition("-")[2].partition("[")
+        score = percent(run["miou_pooled_with_teacher_labels"])
+        costs = [percent(run["teacher_fraction"]) + "%", str(run["updates"]), times(run["speedup_macs"])]
+        rows.append([f"{name[0]} {name[2].rstrip(']')}".strip(), score, *costs])
+    return table(["changed", "mIoU", "teacher frames", "updates", "speedup in multiply-adds"], sorted(rows))
 
 
 def _against(row: dict[str, Any], rival: str) -> str:
