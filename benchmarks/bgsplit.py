@@ -1,9 +1,9 @@
 """Background splitting against what it should beat, on Tiny ImageNet and Caltech-101 with few positives.
 
-Blocks 0 to 12 of EfficientNet-Lite0 stay frozen and their outputs are kept; the rest trains (--parts -1: all of it,
-from images that are cropped and flipped, in a file of its own). Auxiliary labels are the same network's own answers at
-a larger size. Settings were chosen on draw 100 of Tiny ImageNet, which is not scored. It goes on from --work; results
-are written after each draw, with how many there are.
+Blocks 0 to 12 of EfficientNet-Lite0 stay frozen and their outputs are kept; the rest trains (--trained-parts -1: all of
+it, from images that are cropped and flipped, in a file of its own). Auxiliary labels are the same network's own answers
+at a larger size. Settings were chosen on draw 100 of Tiny ImageNet, which is not scored. It goes on from --work;
+results are written after each draw, with how many there are.
 """
 
 import statistics
@@ -59,7 +59,7 @@ def main() -> int:
     for wanted in map(float, arguments.backgrounds.split(",")):
         levels[wanted] = positives_for(table, wanted)
     found: dict[str, list[RunResult]] = {}
-    name = f"bgsplit-{arguments.data}" + ("-whole" if arguments.parts == ALL_PARTS else "")
+    name = f"bgsplit-{arguments.data}" + ("-whole" if arguments.trained_parts == ALL_PARTS else "")
     adapted: list[Workbench] = []
     for draw in range(arguments.draws):
         for wanted, positives in levels.items():
@@ -77,7 +77,7 @@ def add_options(parser: Any) -> None:
     parser.add_argument("--work", type=Path, default=Path("bgsplit-work"), help="caches and runs; it goes on from here")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--parts", type=int, default=4, help="of the trunk that train; -1: all")
+    parser.add_argument("--trained-parts", type=int, default=4, help="of the trunk; -1: all")
 
 
 def unpacked(arguments: Namespace) -> Path:
@@ -95,7 +95,7 @@ def benches(arguments: Namespace, table: ImageTable, device: torch.device) -> tu
     """What methods train from, and the teacher's labels."""
     cache = arguments.work / "cache"
     network: Any = load_backbone(f"efficientnet-lite0@{arguments.size}", device=device)
-    bench = drained(prepare(table, network, trained_parts=arguments.parts, cache=cache))
+    bench = drained(prepare(table, network, trained_parts=arguments.trained_parts, cache=cache))
     teacher: Any = load_backbone(f"efficientnet-lite0@{SETS[arguments.data]}", device=device)
     kept, reports = keep_features(cache, table, teacher)
     for _ in reports:
@@ -166,7 +166,7 @@ def methods_on(
 
 
 def runs_folder(arguments: Namespace) -> Path:
-    whole = "-whole" if arguments.parts == ALL_PARTS else ""
+    whole = "-whole" if arguments.trained_parts == ALL_PARTS else ""
     return arguments.work / f"{arguments.data}-{arguments.size}{whole}"
 
 
@@ -183,7 +183,7 @@ def result(
 ) -> dict[str, Any]:
     """The JSON: settings, means and paired differences of each level, and every run."""
     return {
-        "protocol": PROTOCOLS[arguments.parts == ALL_PARTS],
+        "protocol": PROTOCOLS[arguments.trained_parts == ALL_PARTS],
         "data": arguments.data,
         "size": arguments.size,
         "teacher": {"name": labels.source, "largest_share": labels.largest_share, "used": labels.num_used},
