@@ -36,6 +36,16 @@ def test_a_video_is_labelled_by_the_student_alone(cli: Cli, run: Path, clip: Pat
             assert np.array_equal(read_label_png(Path(f"applied/labels/{report.frame:08}.png")), report.labels)
 
 
+def test_a_student_that_was_hardly_taught_is_told_of(cli: Cli, stream: Cli, run: Path, clip: Path) -> None:
+    """The default hears its student, and teaches it, only where that pays."""
+    answer = cli("stream", "apply", run, clip, "--out", "applied", "--max-frames", 2)
+    assert "taught its student only where that paid" in answer.err
+    assert stream("--output", "none", "--max-frames", "9", "--method", "learning", "--out", "taught").code == 0
+    answer = cli("stream", "apply", "taught", clip, "--out", "applied-too", "--max-frames", 2)
+    assert "taught its student" not in answer.err
+    assert load_adapted(Path("taught")).always_learned
+
+
 def test_misuse_is_one_line(cli: Cli, run: Path, clip: Path) -> None:
     for words, says in (
         ((run, clip, "--output", "side-by-side"), "no teacher to show"),

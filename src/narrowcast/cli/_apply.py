@@ -13,7 +13,7 @@ from narrowcast.core.errors import UsageError
 from narrowcast.core.runs import SUMMARY, RunFolder
 from narrowcast.core.runtime import describe, pick_device
 from narrowcast.models.onnx_export import export_onnx
-from narrowcast.stream.apply import apply, load_adapted
+from narrowcast.stream.apply import Adapted, apply, load_adapted
 from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.outputs import check_kinds
 from narrowcast.video.source import FrameSource, open_source
@@ -36,7 +36,7 @@ def run(
     check_kinds(output)
     if max_frames is not None and max_frames < 1:
         raise UsageError(f"--max-frames {max_frames}: must be at least 1")
-    size_wh, where, adapted = parse_size(size), pick_device(device), load_adapted(student)
+    size_wh, where, adapted = parse_size(size), pick_device(device), _load(student)
     about = {
         "config": {"source": source, "student": str(student), "size_wh": size_wh, "outputs": output},
         "classes": list(adapted.classes),
@@ -63,9 +63,21 @@ def run(
     stop.exit()
 
 
+def _load(student: Path) -> Adapted:
+    """The student, and a word on standard error where it was hardly taught."""
+    adapted = load_adapted(student)
+    if not adapted.always_learned:
+        typer.echo(
+            f"note: the run in {adapted.path.parent} taught its student only where that paid; for one that stands alone"
+            " run it with --method learning",
+            err=True,
+        )
+    return adapted
+
+
 def export(student: Path, out: Path, size: str | None, *, as_json: bool) -> None:
     """Write and check the file."""
-    adapted = load_adapted(student)
+    adapted = _load(student)
     size_wh = parse_size(size) or adapted.size_wh
     if size_wh is None:
         raise UsageError(f"{student}: the size of its images is not known; give --size, as in --size 640x360")

@@ -27,12 +27,14 @@ class Adapted:
     Attributes:
         path: of its file.
         size_wh: that it worked at in the run which left it; None where that is not known, or was the frames' own.
+        always_learned: False where the run which left it heard and taught it only where that paid (`stream.worth`).
     """
 
     net: AnyStudent
     classes: tuple[str, ...]
     path: Path
     size_wh: tuple[int, int] | None
+    always_learned: bool = True
 
 
 def load_adapted(path: Path) -> Adapted:
@@ -44,8 +46,10 @@ def load_adapted(path: Path) -> Adapted:
     file = path / STUDENT if path.is_dir() else path
     net, classes, _ = load_student(file)
     config = (read_object(file.parent / RUN) or {}).get("config", {})
-    size = config.get("size_wh") if isinstance(config, dict) else None
-    return Adapted(net, classes, file, (int(size[0]), int(size[1])) if size else None)
+    config = config if isinstance(config, dict) else {}
+    size, distill = config.get("size_wh"), config.get("distill")
+    always = not (isinstance(distill, dict) and distill.get("trial"))
+    return Adapted(net, classes, file, (int(size[0]), int(size[1])) if size else None, always)
 
 
 def apply(
