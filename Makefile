@@ -38,7 +38,7 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) $(DEMO_CLIP)  ## specialise a student to a real 720p clip, offline; opens nothing, asks nothing
+demo: $(READY) $(DEMO_CLIP)  ## label a real 720p clip with a teacher that sees one frame in ten, offline; opens nothing, asks nothing
 	@if [ -e $(DEMO_OUT) ]; then rm -rf $(DEMO_OUT).before && mv $(DEMO_OUT) $(DEMO_OUT).before; \
 	  echo "kept the run before as $(DEMO_OUT).before"; fi
 	@echo "narrowcast stream run $(DEMO_CLIP) $(DEMO_OPTIONS) --out $(DEMO_OUT)"
