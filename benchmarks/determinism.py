@@ -73,6 +73,7 @@ def make_case(arguments: Namespace, folder: Path) -> Case:
     source = arguments.source or record.synthetic_clip(folder / "clip.mp4", num_frames=frames, size_wh=SIZE_WH)
     command = [sys.executable, "-m", "narrowcast", "stream", "run", str(Path(source).absolute()), "--json"]
     options = {
+        "method": "learning",  # the default's student may be silent, and then there is little that could differ
         "teacher": arguments.teacher,
         "classes": arguments.classes,
         "accuracy": arguments.accuracy,

@@ -54,6 +54,7 @@ def run(folder: Path, options: list[str], arguments: Namespace) -> dict[str, Any
     clip = record.synthetic_clip(folder / "clip.mp4", num_frames=frames, size_wh=SIZE_WH)
     out = folder / "run"
     words = ["stream", "run", str(clip), "--teacher", "hue_teacher:label", "--accuracy", "0.95", "--student", "jitnet"]
+    words += ["--method", "learning"]
     words += [
         "--out",
         str(out),

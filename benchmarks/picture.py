@@ -9,11 +9,21 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).parent
 CLIPS, SCORE = ("vtest", "one-by-one"), "miou_pooled_with_teacher_labels"
 OUT = HERE.parent / "docs" / "images" / "accuracy-cost.svg"
-FAMILIES = {"default": "#0072B2", "thesis": "#D55E00", "flow-dis": "#009E73", "hold": "#888888", "frozen": "#CC79A7"}
+FAMILIES = {
+    "default": "#0072B2",
+    "learning": "#56B4E9",
+    "thesis": "#D55E00",
+    "flow-dis": "#009E73",
+    "flow-dis-fast": "#8BC34A",
+    "hold": "#888888",
+    "frozen": "#CC79A7",
+}
 NAMES = {
     "default": "narrowcast",
+    "learning": "narrowcast, always learning",
     "thesis": "Algorithm 1 as printed",
     "flow-dis": "optical flow",
+    "flow-dis-fast": 'optical flow, OpenCV\'s "fast"',
     "hold": "last label held",
 }
 
