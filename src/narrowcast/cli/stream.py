@@ -57,7 +57,7 @@ def run(
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Label every frame of a video with a student that learns from a teacher while it plays.
+    """Label every frame of a video with a teacher that sees few of them, and a student that learns while it plays.
 
     Ctrl-C ends the run after the current frame, with everything written (exit code 130); --resume goes on.
 

@@ -65,7 +65,6 @@ class Staleness:
             error: one minus the accuracy of what was put out there; None: not known.
         """
         self._seen, changed = asked
-        self._seen, changed = asked
         if error is not None:
             low, high = SHARE
             share = min(high, float(error) / max(changed, LEAST_ERROR))
