@@ -127,8 +127,8 @@ class StreamReport:
     Attributes:
         frame, time_s: the frame's index and its time in seconds.
         labels: the output for this frame.
-        prediction: what was said before the teacher could be heard of this frame, by the student or, where it is silent,
-            by the moved labels alone; this is what is scored.
+        prediction: what was said before the teacher could be heard of this frame, by the student or, where it is
+            silent, by the moved labels alone; this is what is scored.
         teacher_labels: the teacher's labels where it ran, else None.
         stride: frames until the teacher is due again, decided on this frame where it ran; where it is asked when the
             picture has changed, the frames between its last two.
