@@ -84,6 +84,7 @@ def test_reports_say_what_was_done() -> None:
         "frame": 1,
         "time_s": 0.04,
         "teacher_ran": False,
+        "student_ran": True,
         "stride": first.stride,
         "updates": 0,
         "accuracy": None,

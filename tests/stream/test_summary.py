@@ -24,13 +24,14 @@ class PricedTeacher(LookupTeacher):
     card = SimpleNamespace(macs=10**6 * 64 * 48)
 
 
-def line(frame: int, *, updates: int | None = None) -> dict[str, Any]:
+def line(frame: int, *, updates: int | None = None, student_ran: bool = True) -> dict[str, Any]:
     """Frame k took the student k + 1 ms, the teacher 100 + k ms."""
     timings = {"student": frame + 1.0}
     if updates is not None:
         timings |= {"teacher": 100.0 + frame, "learning": 10.0 * updates}
         timings |= {"update": 9.0} if updates else {}
-    return {"frame": frame, "teacher_ran": updates is not None, "updates": updates or 0, "timings_ms": timings}
+    found = {"frame": frame, "teacher_ran": updates is not None, "student_ran": student_ran, "updates": updates or 0}
+    return found | {"accuracy_after": None if updates is None else 0.9, "timings_ms": timings}
 
 
 LINES = [line(k, updates={0: 8, 8: 3, 16: 0}.get(k)) for k in range(20)]
@@ -90,6 +91,17 @@ def test_speedup_in_multiply_adds(folder: RunFolder, size_wh: tuple[int, int] | 
     ours += 11 * count_training_macs(net, images)
     assert found["speedup_macs"] == pytest.approx(20 * teacher / ours)
     assert 6 < found["speedup_macs"] < 20 / 3
+
+
+def test_a_student_that_is_not_heard_costs_no_multiply_adds(folder: RunFolder) -> None:
+    """It was once counted on every frame, so that runs by flow alone seemed dearer than the teacher."""
+    silent = [one | {"student_ran": False, "accuracy_after": None, "updates": 0} for one in LINES]
+    found = summary(folder, silent)
+    assert (found["student_frames"], found["frames"]) == (0, 20)
+    assert found["speedup_macs"] == pytest.approx(20 / 3)
+    with RunFolder.open(folder.path.parent / "some", {"config": {}}, resume=False) as other:
+        some = [one | {"student_ran": one["frame"] >= 15} for one in silent]
+        assert summary(other, some)["student_frames"] == 5
 
 
 def test_a_teacher_whose_cost_is_unknown(folder: RunFolder) -> None:

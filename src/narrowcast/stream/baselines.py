@@ -170,6 +170,7 @@ def _report(
         accuracy_after=accuracy,
         loss=None,
         timings_ms=timings_ms,
+        student_ran=stride == NEVER,
     )
 
 

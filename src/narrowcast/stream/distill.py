@@ -138,6 +138,7 @@ class StreamReport:
         loss: of the last gradient step, None without one.
         timings_ms: student (prediction of this frame), teacher, learning (all of it), update (one step's mean).
         live: what a live stream has to say more.
+        student_ran: whether `prediction` is the student's; else labels were moved or held.
     """
 
     frame: int
@@ -152,6 +153,7 @@ class StreamReport:
     loss: float | None
     timings_ms: Mapping[str, float]
     live: LiveFacts | None = None
+    student_ran: bool = True
 
     @property
     def teacher_ran(self) -> bool:
@@ -163,6 +165,7 @@ class StreamReport:
             "frame": self.frame,
             "time_s": round(self.time_s, 6),
             "teacher_ran": self.teacher_ran,
+            "student_ran": self.student_ran,
             "stride": self.stride,
             "updates": self.updates,
             "accuracy": _rounded(self.accuracy),
@@ -230,9 +233,11 @@ class Distiller:
         prior = self._follow(image)
         if self.staleness is not None and self.moved is not None:
             self.staleness.follow(image, prior, self.moved.origin_xy)
-        if prior is None or self.worth.speaks:
+        is_heard = prior is None or self.worth.speaks
+        if is_heard:
             prediction = self.learner.predict(image, prior, age=0 if self.moved is None else self.moved.age)
         else:
+            assert prior is not None
             prediction = without_unknown(prior)
         student_ms = _since_ms(started)
         if not (self.is_due(frame.index) and self.may_ask(frame)):
@@ -248,8 +253,10 @@ class Distiller:
                 accuracy_after=None,
                 loss=None,
                 timings_ms={"student": student_ms},
+                student_ran=is_heard,
             )
-        return self._teach(frame, image, prior, prediction, student_ms)
+        report = self._teach(frame, image, prior, prediction, student_ms)
+        return report if is_heard else replace(report, student_ran=False)
 
     def is_due(self, frame_index: int) -> bool:
         """Whether the teacher must run on this frame (line 3)."""

@@ -188,6 +188,7 @@ class _Run:
             "frames": tally.frames,
             "teacher_frames": teacher_frames,
             "teacher_fraction": teacher_frames / tally.frames,
+            "student_frames": tally.student_frames,
             "updates": tally.updates + started.upfront_updates,
             **tally.accuracy(),
             "student_ms_p50": tally.median_ms("student"),
@@ -221,7 +222,7 @@ class _Run:
                 update = cost.count_training_macs(started.net, images, forward=forward)  # type: ignore[arg-type]
         with bench.clip.open(max_frames=1) as source:
             teacher = teacher_macs(bench.expert, source.size_wh)
-        total = tally.frames * student + updates * update + teacher_frames * (teacher or 0)
+        total = tally.student_frames * student + updates * update + teacher_frames * (teacher or 0)
         return {
             "student_macs": student,
             "update_macs": update,

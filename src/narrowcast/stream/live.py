@@ -115,10 +115,12 @@ class LiveDistiller:
         lesson = self._hear(frame.index)
         image = shrink(frame.image_rgb, self.size_wh or size_wh)
         prior = self._follow(image)
-        if prior is None or self._speaks:
+        is_heard = prior is None or self._speaks
+        if is_heard:
             age = 0 if self.moved is None else self.moved.age
             prediction = self.learner.predict_with(self._copy.net, image, prior, age=age)
         else:
+            assert prior is not None
             prediction = without_unknown(prior)
         student_ms, latency_ms = _since_ms(began), (time.monotonic() - arrived_s) * 1e3
         facts = LiveFacts(
@@ -148,6 +150,7 @@ class LiveDistiller:
             loss=None,
             timings_ms=timings,
             live=facts,
+            student_ran=is_heard,
         )
         return LiveStep(_with(report, lesson), None if lesson is None else (lesson.question.frame, _taught(lesson)))
 

@@ -41,9 +41,11 @@ def recosted(row: Mapping[str, Any], *, teacher_ms: float) -> Cost:
 def student_time(rows: Iterable[Mapping[str, Any]]) -> float | None:
     """Milliseconds of one inference of the student, in the rows of one stream: of the frozen one where there is one.
 
-    None where no row is of a network that predicts alone.
+    None where no row is of a network that predicts alone, or most of the time.
     """
-    with_net: Sequence[Mapping[str, Any]] = [row for row in rows if row["student_macs"]]
+    with_net: Sequence[Mapping[str, Any]] = [
+        row for row in rows if row["student_macs"] and row.get("student_frames", row["frames"]) > row["frames"] / 2
+    ]
     frozen = [row for row in with_net if row["method"] == "frozen"]
     times_ms = [row["student_ms_p50"] for row in frozen or with_net]
     return statistics.median(times_ms) if times_ms else None

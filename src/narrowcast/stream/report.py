@@ -29,13 +29,15 @@ _HOW_TO_READ = (
     "the background. 100% means the teacher's labels pixel for pixel, the teacher's mistakes included.",
     "Every frame is predicted before it may be learned from, and it is that prediction which is scored. Only what is "
     "called “after updates” or “put out” knows the teacher's answer.",
-    "The teacher is asked more often where the student does badly, so teacher frames show the harder moments. With "
+    "The teacher is asked more often where predictions are bad, so teacher frames show the harder moments. With "
     "--score-every, scored frames come at regular steps, and asking the teacher for them is not part of the cost; "
     "without it the teacher frames are the ones scored.",
     "Pooled accuracy counts pixels over all scored frames and weighs large objects more; the mean of frames counts "
     "each frame alike, and a frame that is rightly empty as 100%.",
-    "The stride is the number of frames until the teacher is asked again. It doubles where the student was good "
-    "enough and halves where it was not.",
+    "Predictions are the student's where it is heard; elsewhere they are the teacher's last labels, moved with the "
+    "picture by optical flow.",
+    "The stride is the number of frames from one teacher call to the next. By default the teacher is asked when the "
+    "picture has changed; else the stride doubles where predictions were good enough and halves where they were not.",
     "The speedup is what the teacher on every frame would have taken (its median time × frames) over what the run "
     "took, decoding, drawing and writing included, scoring not.",
 )
@@ -180,12 +182,22 @@ def _key_figures(run: _Run) -> list[KeyFigure]:
     ]
 
 
+def _heard(run: _Run) -> str:
+    """On how many frames the student spoke."""
+    heard, frames = run.number("student_frames"), run.number("frames")
+    if heard is None or not frames or heard == frames:
+        return "the student's own"
+    return (
+        f"the student was heard on {heard:,.0f} of {frames:,.0f} frames" if heard else "by flow: no student was heard"
+    )
+
+
 def _accuracy_figure(run: _Run) -> KeyFigure:
-    """The accuracy of the student alone; from the reports where nothing was scored."""
+    """The accuracy of the predictions; from the reports where nothing was scored."""
     pooled, scored = run.number("miou_pooled"), run.number("scored_frames")
     if pooled is not None:
         on = f"on {scored:,.0f} scored frames" if scored else "on scored frames"
-        return KeyFigure("Accuracy (mean IoU)", percent(pooled), f"student's own predictions, {on}")
+        return KeyFigure("Accuracy (mean IoU)", percent(pooled), f"predictions, {on}; {_heard(run)}")
     mean, num = run.curves.totals.mean_accuracy(), run.curves.totals.teacher_frames
     return KeyFigure(
         "Accuracy (mean IoU)", percent(mean), f"mean of the teacher frames ({num:,}); none was scored apart"
@@ -230,7 +242,7 @@ def _stage_row(run: _Run, stage: str, calls: int, sum_ms: float | None) -> Seque
 
 
 _STAGE_NAMES = {
-    "student": "student predicts",
+    "student": "prediction",
     "teacher": "teacher",
     "learning": "learning",
     "update": "one update",
@@ -243,9 +255,9 @@ def _whole_row(name: str, total_s: float | None, frames: int) -> Sequence[str]:
 
 def _accuracy_blocks(run: _Run) -> list[Block]:
     names = {
-        "miou_pooled": "student's predictions, pooled",
-        "miou_per_frame": "student's predictions, mean of frames",
-        "miou_pooled_without_teacher_frames": "student's predictions, pooled, without teacher frames",
+        "miou_pooled": "predictions, pooled",
+        "miou_per_frame": "predictions, mean of frames",
+        "miou_pooled_without_teacher_frames": "predictions, pooled, without teacher frames",
         "miou_pooled_of_outputs": "what was put out (the teacher's labels where it ran), pooled",
     }
     rows = [(text, percent(run.number(name))) for name, text in names.items() if run.number(name) is not None]
@@ -285,13 +297,15 @@ def _sample_blocks(run: _Run) -> list[Block]:
     for frame, path in run.samples.items():
         caption = _sample_caption(frame, run.curves.picked.get(frame, {}))
         try:
-            alt = f"Frame {frame}: the student's labels on the left, the teacher's on the right."
+            alt = f"Frame {frame}: the prediction on the left, the teacher's on the right."
             pictures.append(page.picture(path, caption=caption, alt=alt))
         except SourceError as error:
             log.warning("left out of the report: %s", error)
     if not pictures:
         return []
-    text = page.Text(["Left: the student, before it learned from the frame. Right: the teacher, on the same frame."])
+    text = page.Text(
+        ["Left: the prediction, before anything of the frame was learned. Right: the teacher, on the same frame."]
+    )
     legend = page.Legend(list(_colors(run.record).items()))
     return [text, legend, page.Gallery(pictures)]
 

@@ -36,6 +36,7 @@ def summarise(folder: RunFolder, scores: SegmentationScores, costs: Costs, disti
         "frames": timings.frames,
         "teacher_frames": timings.teacher_frames,
         "teacher_fraction": timings.teacher_frames / timings.frames if timings.frames else None,
+        "student_frames": timings.student_frames,
         "updates": timings.updates,
         "scored_frames": scores.predictions.num_frames,
         "miou_pooled": scores.predictions.pooled,
@@ -63,11 +64,13 @@ class _Timings:
     """The reports' timings, read back from the folder, so that a run in memory does not grow with its length."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.frames = self.teacher_frames = self.updates = 0
+        self.frames = self.teacher_frames = self.student_frames = self.lessons = self.updates = 0
         lists: dict[str, list[float]] = {}
         for report in folder.reports():
             self.frames += 1
             self.teacher_frames += report["teacher_ran"]
+            self.student_frames += report.get("student_ran", True)
+            self.lessons += report.get("accuracy_after") is not None
             self.updates += report["updates"]
             for name, value in report["timings_ms"].items():
                 lists.setdefault(name, []).append(value)
@@ -92,7 +95,8 @@ def _macs_speedup(timings: _Timings, distiller: Distiller) -> float | None:
     images = torch.zeros(1, 3, height, width, device=distiller.learner.device)
     student = cost.count_macs(net.coarse_logits, images)  # type: ignore[arg-type]
     update = cost.count_training_macs(net, images, forward=net.coarse_logits)  # type: ignore[arg-type]
-    ours = timings.frames * student + timings.updates * update + timings.teacher_frames * (teacher + student)
+    predictions = timings.student_frames + timings.lessons  # a lesson ends with one
+    ours = predictions * student + timings.updates * update + timings.teacher_frames * teacher
     return timings.frames * teacher / ours
 
 

@@ -29,7 +29,7 @@ class Tally:
         self.with_teacher = SegmentationScore(classes)
         self.worst = WorstWindow(len(classes))
         self.flicker = Flicker()
-        self.frames = self.teacher_frames = self.updates = 0
+        self.frames = self.teacher_frames = self.student_frames = self.updates = 0
         self.timings_ms: dict[str, list[float]] = {}
 
     def add(self, frame: Frame, report: StreamReport, truth: UInt8[np.ndarray, "h w"]) -> float:
@@ -41,6 +41,7 @@ class Tally:
         self.flicker.add(frame, report.labels)
         self.frames += 1
         self.teacher_frames += report.teacher_ran
+        self.student_frames += report.student_ran
         self.updates += report.updates
         for name, value_ms in report.timings_ms.items():
             self.timings_ms.setdefault(name, []).append(value_ms)
