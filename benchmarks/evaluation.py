@@ -24,9 +24,10 @@ from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.ablations import ablations
 from narrowcast.stream.clips import Clip
-from narrowcast.stream.data_sets import CAMVID, open_clips
+from narrowcast.stream.data_sets import open_clips
 from narrowcast.stream.evaluate import SUMMARY, EvalConfig, evaluate
 from narrowcast.stream.methods import parse_methods
+from narrowcast.stream.street import CAMVID
 
 METHODS = (
     "default-0.8,default-0.9,learning-0.8,thesis-0.7,thesis-0.8,thesis-0.9,"

@@ -9,8 +9,13 @@ import pytest
 
 from narrowcast.core.errors import NarrowcastError, SourceError
 from narrowcast.core.files import write_bytes
+from narrowcast.data.tags import no_tags
 from narrowcast.stream.data_sets import open_clips
+from narrowcast.stream.labelling import find_images, read_note
 from narrowcast.stream.lvs import read_detections
+from narrowcast.stream.pretrain import collect
+from narrowcast.stream.street import lay_out_cityscapes
+from narrowcast.video.labels import write_label_png
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
@@ -46,6 +51,71 @@ def test_davis(tmp_path: Path, resolution: str) -> None:
     }
     dog, camel = (open_clips([f"davis:{tmp_path}#{name}"])[0] for name in ("dog", "camel"))
     assert (dog.classes, camel.classes) == ("dog=object", None)
+
+
+def write_davis2017(folder: Path, masks: dict[str, list[np.ndarray]]) -> None:
+    for name, each in masks.items():
+        for index, mask in enumerate(each):
+            image = np.full((*mask.shape, 3), 90, np.uint8)
+            write_image(folder / "JPEGImages" / "480p" / name / f"{index:05}.jpg", image)
+            write_label_png(folder / "Annotations" / "480p" / name / f"{index:05}.png", mask)
+
+
+def test_davis_2017_has_a_class_for_each_object_of_the_first_mask(tmp_path: Path) -> None:
+    first, later = np.zeros((2, 6, 8), np.uint8)
+    first[:, :3], first[:, 5:] = 1, 2
+    later[:, :2], later[:, 4:6], later[:, 6:] = 1, 3, 2  # a third object comes: it was not asked for
+    write_davis2017(tmp_path, {"two": [first, later], "one": [first.clip(max=1)], "train": [first]})
+    assert {name: len(each) for name, each in truths(f"davis2017:{tmp_path}").items()} == {
+        "one": 1,
+        "train": 1,
+        "two": 2,
+    }
+    (tmp_path / "ImageSets/2017").mkdir(parents=True)
+    (tmp_path / "ImageSets/2017/val.txt").write_text("one\ntwo\n")
+    found = truths(f"davis2017:{tmp_path}")
+    assert sorted(found) == ["one", "two"]
+    assert found["two"][0].tolist() == first.tolist()
+    assert np.unique(found["two"][1]).tolist() == [0, 1, 2]
+    (two,) = open_clips([f"davis2017:{tmp_path}#two"])
+    assert two.truth is not None
+    assert two.truth.classes == ("background", "object-1", "object-2")
+
+
+@pytest.mark.parametrize("are_train_ids", [True, False], ids=["trainIds", "labelIds"])
+@pytest.mark.parametrize("is_sequence", [True, False], ids=["sequences", "single"])
+def test_cityscapes(tmp_path: Path, *, are_train_ids: bool, is_sequence: bool) -> None:
+    images = tmp_path / ("leftImg8bit_sequence" if is_sequence else "leftImg8bit") / "val" / "lindau"
+    labelled = "lindau_000003_000019"
+    for name in ("lindau_000003_000018", labelled) if is_sequence else (labelled,):
+        write_image(images / f"{name}_leftImg8bit.png", np.full((4, 8, 3), 90, np.uint8))
+    ids = np.full((4, 8), 255 if are_train_ids else 4, np.uint8)  # void: "static"
+    ids[:, 0], ids[:, 1] = (0, 18) if are_train_ids else (7, 33)  # road, bicycle
+    ending = "labelTrainIds" if are_train_ids else "labelIds"
+    write_image(tmp_path / "gtFine" / "val" / "lindau" / f"{labelled}_gtFine_{ending}.png", ids)
+    found = truths(f"cityscapes:{tmp_path}")["lindau"]
+    assert len(found) == 1 + is_sequence
+    assert (found[0] == 255).all() == is_sequence  # a frame between two labelled ones
+    assert found[-1][0].tolist() == [1, 19, *[255] * 6]
+    (clip,) = open_clips([f"cityscapes:{tmp_path}"])
+    assert clip.truth is not None
+    assert (clip.truth.classes[1], clip.truth.classes[19], clip.fps) == ("road", "bicycle", 17)
+
+
+def test_cityscapes_is_laid_out_for_pretraining(tmp_path: Path) -> None:
+    """As section 2.4.9 trains a student on its own: `stream pretrain --images leftImg8bit/train` without a teacher."""
+    images = tmp_path / "leftImg8bit" / "train"
+    write_image(images / "ulm" / "ulm_000000_000019_leftImg8bit.png", np.full((4, 8, 3), 90, np.uint8))
+    write_image(images / "ulm" / "ulm_000001_000019_leftImg8bit.png", np.full((4, 8, 3), 90, np.uint8))
+    write_image(
+        tmp_path / "gtFine" / "train" / "ulm" / "ulm_000000_000019_gtFine_labelIds.png", np.full((4, 8), 26, np.uint8)
+    )
+    labels = tmp_path / "labels"
+    assert [path.name for path in lay_out_cityscapes(tmp_path, labels)] == ["ulm_000000_000019_leftImg8bit.png.png"]
+    name, classes = read_note(labels)
+    (still,) = collect(find_images([images]), labels, no_tags(classes))
+    assert (name, classes[14]) == ("cityscapes", "car")
+    assert (still.read()[1] == 14).all()
 
 
 def test_camvid(tmp_path: Path) -> None:
@@ -116,6 +186,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     write_pairs(tmp_path / "images", tmp_path / "labels", ["a_1"], 0)
     for spec, says in (
         (f"davis:{tmp_path}", "JPEGImages: no such folder"),
+        (f"davis2017:{tmp_path}", "JPEGImages: no such folder"),
+        (f"cityscapes:{tmp_path}", "leftImg8bit/val: no such folder"),
         (f"lvs:{tmp_path}", "no STREAM/NAME.mp4"),
         (f"camvid:{tmp_path}#b", "expected one of a"),
         ("camvid:nowhere", "no such folder: nowhere"),

@@ -1,11 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fakes import CLASSES, LookupTeacher, flat_labels, plain_frames
 from narrowcast.core.errors import ClassNameError
+from narrowcast.metrics.davis import davis_score
 from narrowcast.models.classes import parse_classes
 from narrowcast.stream.baselines import hold
-from narrowcast.stream.truth import TruthTally, truth_table
+from narrowcast.stream.paired_labels import PairedLabels, same_values
+from narrowcast.stream.truth import ObjectTally, TruthTally, mean_over_objects, truth_table
+from narrowcast.video.labels import write_label_png
 
 LEFT = (slice(0, 48), slice(0, 32), 1)
 
@@ -49,3 +54,48 @@ def test_frames_without_truth_are_not_scored() -> None:
     ):
         tally.add(frame.image_rgb, frame.index, report, unknown)
     assert tally.found() is None
+
+
+def test_every_object_counts_alike() -> None:
+    """J and F of two objects, one of them small, are those of `metrics.davis` one at a time, and then their mean."""
+    rng = np.random.default_rng(0)
+    predictions = (rng.random((5, 48, 64)) < 0.2).astype(np.uint8)
+    truths = predictions.copy()
+    truths[:, :, 32:] *= 2
+    predictions[:, :8, 32:] *= 2
+    tally = ObjectTally(("object-1", "object-2"))
+    for prediction, truth in zip(predictions, truths, strict=True):
+        tally.add(prediction, truth)
+    found = tally.found()
+    assert found is not None
+    slow = [davis_score(predictions == number, truths == number) for number in (1, 2)]
+    assert [found[f"object-{number}"]["j"]["mean"] for number in (1, 2)] == [score.region.mean for score in slow]
+    assert [found[f"object-{number}"]["f"]["decay"] for number in (1, 2)] == [score.boundary.decay for score in slow]
+    means = mean_over_objects(found.values())
+    assert means["j"]["mean"] == pytest.approx((slow[0].region.mean + slow[1].region.mean) / 2)
+
+
+def test_where_the_truth_is_unknown_nothing_is_wrong() -> None:
+    truth = flat_labels(1)
+    truth[:24] = 255
+    tally = ObjectTally(("object",))
+    for _ in range(3):
+        tally.add(flat_labels(1), truth)
+    found = tally.found()
+    assert found is not None
+    assert found["object"]["j"]["mean"] == found["object"]["f"]["mean"] == 1.0
+
+
+def test_objects_of_a_sequence_are_scored_one_by_one(tmp_path: Path) -> None:
+    labels, classes = flat_labels(one=LEFT), ("background", "object-1", "object-2")
+    labels[:, 40:] = 2
+    write_label_png(tmp_path / "0.png", labels)
+    truth = PairedLabels([tmp_path / "0.png"] * 4, classes, same_values(), are_objects=True)
+    tally, frames = TruthTally(truth, parse_classes("all", classes)), plain_frames(4)
+    reports = hold(frames, LookupTeacher([labels] * 4, classes=classes), every=4, size_wh=(64, 48))
+    for frame, report in zip(frames, reports, strict=True):
+        tally.add(frame.image_rgb, frame.index, report, labels)
+    found = tally.found()
+    assert found is not None
+    assert found["j"] == found["j_of_predictions"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
+    assert sorted(found["objects"]) == ["object-1", "object-2"]

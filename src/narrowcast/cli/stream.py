@@ -133,7 +133,7 @@ def pretrain(
 @app.command("eval")
 def evaluate(
     sources: Annotated[
-        list[str], typer.Argument(help="Videos, folders of images, davis: camvid: lvs: frames:FOLDER; one report.")
+        list[str], typer.Argument(help="Videos, folders of images, davis2017:FOLDER and other data sets.")
     ],
     teacher: Annotated[str, typer.Option(help="As in stream run; labels: a data set's own.")],
     out: Annotated[Path, typer.Option(help="Folder for summary.json, report.html and every run; more can be added.")],

@@ -44,7 +44,7 @@ class Clip:
         """The frames from `phase` on, counted from 0, up to frame `max_frames` of the source."""
         rest = None if max_frames is None else max(0, max_frames - phase)
         with open_source(self.spec, start_index=phase, max_frames=rest, fps=self.fps) as source:
-            yield Frames(source, phase)
+            yield Frames(source, phase, name=self.name)
 
     def fingerprint(self) -> str:
         """A string that changes when the stream's file or files do."""
@@ -60,9 +60,10 @@ class Clip:
 
 @final
 class Frames:
-    """A source begun at frame `phase`, whose frames are counted from 0 all the same."""
+    """A source begun at frame `phase`, whose frames are counted from 0 all the same; `name` is the clip's."""
 
-    def __init__(self, source: FrameSource, phase: int) -> None:
+    def __init__(self, source: FrameSource, phase: int, *, name: str = "") -> None:
+        self.name = name
         self.fps, self.size_wh = source.fps, source.size_wh
         self.num_frames = None if source.num_frames is None else max(0, source.num_frames - phase)
         self._source, self._phase = source, phase

@@ -15,6 +15,7 @@ from narrowcast.stream.evaluation_charts import Point, cost_plot, time_plot
 from narrowcast.stream.evaluation_samples import compose
 from narrowcast.stream.job import FAILURE, RUNS, SAMPLES, Job, read_row
 from narrowcast.stream.recosting import MASK_RCNN, Cost, measured, recosted, student_time
+from narrowcast.stream.truth_tables import truth_tables
 from narrowcast.stream.windows import read_curves
 
 Row = Mapping[str, Any]
@@ -81,6 +82,7 @@ def _page(results: _Results) -> page.Page:
     sections = [
         ("Accuracy, speedup, share of teacher frames", [_table(results, score) for score in list(SCORES)[:2]]),
         ("Accuracy against cost", _cost_blocks(results)),
+        ("Against labels by people", truth_tables(results.rows)),
         ("Over time", [_time_plot(results, clip) for clip in results.clips]),
         ("Sample frames", _sample_blocks(results)),
         ("How to read this", [page.Text(HOW_TO_READ)]),

@@ -23,6 +23,8 @@ from narrowcast.models.student import AnyStudent
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
 from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, distill, with_accuracy
+from narrowcast.stream.first_frame import EVERY as FIRST_FRAME_EVERY
+from narrowcast.stream.first_frame import FirstFrame
 from narrowcast.stream.one_shot import INTERVAL, OneShot
 from narrowcast.stream.optical_flow import Dis, Raft
 from narrowcast.stream.oracle import EVERY, Oracle
@@ -170,6 +172,8 @@ def parse_method(name: str) -> Method:
     if kind in ("osvos-a", "osvos-b"):
         interval = _count(name, number) if number else INTERVAL
         return OneShot("a" if kind == "osvos-a" else "b", interval, student=student or "pretrained")
+    if kind in ("davis-a", "davis-b", "davis-c"):
+        return _first_frame(name, kind, number, student)
     if base == "segmenter" and student:
         return Segmenter(student)
     if kind in PROPAGATIONS and student is None:
@@ -177,7 +181,7 @@ def parse_method(name: str) -> Method:
     known = (
         [f"{one}-0.8" for one in METHODS]
         + [f"{one}-8" for one in PROPAGATIONS]
-        + ["frozen", "oracle", "osvos-a", "segmenter:TEACHER"]
+        + ["frozen", "oracle", "osvos-a", "davis-a", "davis-b:TEACHER", "davis-c", "segmenter:TEACHER"]
     )
     raise UsageError(f"--methods {name}: expected {', '.join(known)}{did_you_mean(name, known)}")
 
@@ -204,6 +208,18 @@ def _distilled(name: str, kind: str, number: str, student: str | None, settings:
         except ValueError:
             raise UsageError(f"--methods {name}: '{number}' is not an accuracy such as 0.8") from None
     return Distilled(config, student or "pretrained", tuple(options.items()))
+
+
+def _first_frame(name: str, kind: str, number: str, named: str | None) -> FirstFrame:
+    """A configuration of section 2.4.8: A and C take a student after the colon, B whom it mimics."""
+    if kind == "davis-a" and number:
+        raise UsageError(f"--methods {name}: learns the first frame only; a number has no effect, remove it")
+    every = _count(name, number) if number else FIRST_FRAME_EVERY
+    if kind == "davis-b":
+        if named is None:
+            raise UsageError(f"--methods {name}: needs whom to mimic, as in davis-b:FOLDER or davis-b:TEACHER")
+        return FirstFrame("b", every, mimicked=named)
+    return FirstFrame("a" if kind == "davis-a" else "c", every, student=named or "pretrained")
 
 
 def overlaid(config: DistillConfig, sections: dict[str, dict[str, Any]]) -> DistillConfig:
