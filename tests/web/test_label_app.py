@@ -9,9 +9,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from narrowcast.mine.pool import Pool
+from narrowcast.models.callable_backbone import CallableBackbone
+from narrowcast.web.access import Access
+from narrowcast.web.label_app import label_app
 from narrowcast.web.label_room import LabelRoom
 
-from .clients import refused
+from .clients import client, refused
 from .conftest import reds
 
 OWL = "/api/c/owl"
@@ -235,3 +239,17 @@ def test_pages_show_names_as_text(page: TestClient, room: LabelRoom) -> None:
 @pytest.mark.parametrize("path", ["/c/nothing", "/api/c/nothing/state", "/api/c/nothing/sheet", "/photo/x/thumb"])
 def test_what_is_not_there_is_not_found(page: TestClient, path: str) -> None:
     refused(page.get(path), 404)
+
+
+def test_a_pool_that_keeps_photos_apart_stacks_none(pool: Pool, backbone: CallableBackbone) -> None:
+    """Pictures of one frame with several labels look alike, and one key would have answered for all of them."""
+    stacked = []
+    for name in ("owl", "heron"):
+        room = LabelRoom.open(pool.path, backbone=backbone)
+        with client(label_app(room, Access(), who="me")) as page:
+            page.post("/api/categories", json={"name": name, "items": reds(room, 2), "who": "me"})
+            sheet = page.get(f"/api/c/{name}/sheet", params={"who": "me", "num": 4}).json()["sheet"]
+        room.close()
+        stacked.append(sum(len(tile["others"]) for tile in sheet["tiles"]))
+        pool.keep_apart()
+    assert stacked[0] > 0 == stacked[1]

@@ -14,7 +14,7 @@ from narrowcast.cli._run import parse_size
 from narrowcast.core.config import from_dict
 from narrowcast.core.errors import UsageError
 from narrowcast.core.runtime import pick_device
-from narrowcast.fleet import picking, retraining
+from narrowcast.fleet import picking, proposals, retraining
 from narrowcast.models.classes import parse_classes
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.stream.apply import load_adapted
@@ -25,12 +25,16 @@ def pick(run: Path, out: Path, *, num: int, apart: int, as_json: bool) -> None:
     if num < 1 or apart < 1:
         raise UsageError("--num and --apart must be positive")
     picked = picking.export(run, out, num=num, apart=apart)
+    drawn = proposals.write_proposals(run, out, {one.frame for one in picked})
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in picked]))
         return
     counts = Counter(one.reason for one in picked)
     why = ", ".join(f"{counts[reason]} {reason}" for reason in picking.REASONS if counts[reason])
     typer.echo(f"{out / picking.TABLE}: {len(picked)} frames ({why})")
+    photos = out / proposals.FOLDER / proposals.PHOTOS
+    none = "no proposals of labels: the run kept no lessons (--output lessons)"
+    typer.echo(f"{photos}: {drawn} proposals of labels, to judge" if drawn else none)
 
 
 def aside(source: str, out: Path, *, first: int, every: int, num: int) -> None:
@@ -41,11 +45,12 @@ def aside(source: str, out: Path, *, first: int, every: int, num: int) -> None:
     typer.echo(f"{out / picking.FRAMES}: {written} frames set aside")
 
 
-def label(frames: Path, labels: Path, spec: str, classes: str, *, device: str) -> None:
+def label(frames: Path, labels: Path, spec: str, classes: str, *, device: str, as_json: bool) -> None:
     """Label frames in a person's place."""
     teacher = load_teacher(spec, device=pick_device(device), num_threads=torch.get_num_threads())
     num = retraining.label_frames(frames, labels, teacher, parse_classes(classes, teacher.classes))
-    typer.echo(f"{labels}: {num} frames labelled by {spec}, in a person's place")
+    text = f"{labels}: {num} frames labelled by {spec}, in a person's place"
+    typer.echo(json.dumps({"frames": num}) if as_json else text)
 
 
 def retrain(

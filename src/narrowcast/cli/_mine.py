@@ -56,7 +56,9 @@ class Reader:
             yield read
 
 
-def index(folder: Path, photos: list[Path], backbone: str | None, *, reader: Reader, as_json: bool) -> None:
+def index(
+    folder: Path, photos: list[Path], backbone: str | None, *, reader: Reader, is_alone: bool, as_json: bool
+) -> None:
     """Fill a pool and say what came of it."""
     is_there = (folder / POOL).exists()
     if not photos and not is_there:
@@ -65,6 +67,8 @@ def index(folder: Path, photos: list[Path], backbone: str | None, *, reader: Rea
         if not source.exists():
             raise SourceError(f"{source}: no such file or folder")
     pool = Pool.create(folder)
+    if is_alone:
+        pool.keep_apart()
     names = pool.versions()
     chosen = pool.store().note.backbone if names else ""
     spec = backbone or chosen or DEFAULT_BACKBONE

@@ -21,12 +21,12 @@ Labels = Annotated[Path, typer.Option(help="Folder of label PNGs with the frames
 @app.command()
 def pick(
     run: Annotated[Path, typer.Argument(help="The folder of a stream's run; its source must still be there.")],
-    out: Annotated[Path, typer.Option(help="Gets frames/ and frames.csv.")],
+    out: Annotated[Path, typer.Option(help="Gets frames/, frames.csv and proposals/.")],
     num: Annotated[int, typer.Option(help="How many at most.")] = 24,
     apart: Annotated[int, typer.Option(help="Least frames from one to the next.")] = 8,
     json: Json = False,
 ) -> None:
-    """Pick the frames that are worth a person's look, and say why.
+    """Pick the frames that are worth a person's look, say why, and draw what labels are proposed for them.
 
     Example: narrowcast loop pick runs/city --out runs/loop --num 24
     """
@@ -56,17 +56,50 @@ def aside(
 def label(
     frames: Frames,
     labels: Labels,
-    teacher: Annotated[str, typer.Option(help="Who answers in a person's place; as for stream run.")],
-    classes: Annotated[str, typer.Option(help="As for stream run.")] = "all",
+    teacher: Annotated[
+        str | None, typer.Option(help="Who answers in a person's place, every frame; as for stream run.")
+    ] = None,
+    classes: Annotated[str, typer.Option(help="With --teacher; as for stream run.")] = "all",
+    judged: Annotated[
+        Path | None, typer.Option(help="Pool in which somebody judged the proposals of loop pick, instead.")
+    ] = None,
+    category: Annotated[str, typer.Option(help="With --judged: whose positives are the right ones.")] = "right",
     device: Device = "auto",
+    json: Json = False,
 ) -> None:
-    """Let a teacher label frames in a person's place: to try the loop, or with one that is too slow for a stream.
+    """Make label PNGs of the proposals that a person judged right; or let a teacher label every frame in his place.
 
-    Example: narrowcast loop label --frames loop/frames --labels loop/labels --teacher maskrcnn --classes person
+    Example: narrowcast loop label --frames runs/loop/frames --labels runs/loop/labels --judged runs/loop/pool
     """
-    from narrowcast.cli import _loop
+    from narrowcast.cli import _loop, _loop_judged
+    from narrowcast.core.errors import UsageError
 
-    _loop.label(frames, labels, teacher, classes, device=device)
+    if (teacher is None) == (judged is None):
+        raise UsageError("give either --judged, a pool with a person's answers, or --teacher, who answers instead")
+    if teacher is not None:
+        _loop.label(frames, labels, teacher, classes, device=device, as_json=json)
+    elif judged is not None:
+        _loop_judged.label(frames, labels, judged, category, as_json=json)
+
+
+@app.command()
+def judge(
+    frames: Frames,
+    pool: Annotated[Path, typer.Option(help="Pool of the proposals; gets the answers.")],
+    teacher: Annotated[str, typer.Option(help="Who judges in a person's place; as for stream run.")],
+    classes: Annotated[str, typer.Option(help="As for stream run.")] = "all",
+    category: Annotated[str, typer.Option(help="Begun where it is not there.")] = "right",
+    least: Annotated[float, typer.Option(help="Mean IoU with the teacher's labels from which one is right.")] = 0.8,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Let a teacher judge the proposals of loop pick in a person's place, to try the loop without one.
+
+    Example: narrowcast loop judge --frames runs/loop/frames --pool runs/loop/pool --teacher maskrcnn --classes person
+    """
+    from narrowcast.cli import _loop_judged
+
+    _loop_judged.judge(frames, pool, category, teacher, classes, least=least, device=device, as_json=json)
 
 
 @app.command()

@@ -36,6 +36,9 @@ def index(
         str, typer.Option(help="threads of this process, or ray: actors with a backbone each.")
     ] = "threads",
     address: Annotated[str | None, typer.Option(help="Of a Ray that runs; without it, one on this machine.")] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Every photo is judged by itself: the page stacks no near copies.")
+    ] = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -46,7 +49,7 @@ def index(
     from narrowcast.cli import _mine
 
     reader = _mine.Reader(engine=engine, num_workers=workers, address=address, device=device)
-    _mine.index(pool, photos or [], backbone, reader=reader, as_json=json)
+    _mine.index(pool, photos or [], backbone, reader=reader, is_alone=alone, as_json=json)
 
 
 @app.command()

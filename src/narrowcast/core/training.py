@@ -206,9 +206,8 @@ class Trainer(Generic[Net]):
             self.step, since = self.step + 1, since + 1
             self._update_average()
             is_last = self.step >= self.config.steps
-            if self.step % self.config.checkpoint_every == 0 or is_last:
+            if is_kept := self.step % self.config.checkpoint_every == 0 or is_last:
                 self._check(total)
-                self.save()
             if self.step % self.config.report_every == 0 or is_last:
                 mean = self._check(total) / since  # the only CPU-GPU sync, but for checkpoints
                 speed = since / (time.perf_counter() - started)
@@ -218,6 +217,8 @@ class Trainer(Generic[Net]):
                     self.save()
                     raise
                 total, since, started = torch.zeros((), device=device), 0, time.perf_counter()
+            if is_kept:  # after the report: one that a checkpoint knows of was heard, and a kill between loses none
+                self.save()
             if is_last:
                 return
 

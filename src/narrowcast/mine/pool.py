@@ -199,6 +199,16 @@ class Pool:
         self.note = {**self.note, "features": version}
         write_json(self.path / POOL, self.note)
 
+    @property
+    def stacks(self) -> bool:
+        """Whether a label may be for several near copies at once."""
+        return bool(self.note.get("stacks", True))
+
+    def keep_apart(self) -> None:
+        """Let every photo be judged by itself, however alike others are, from now on."""
+        self.note = {**self.note, "stacks": False}
+        write_json(self.path / POOL, self.note)
+
     def store(self, version: str | None = None) -> FeatureStore:
         """A version of the features; None is the chosen one.
 

@@ -1,5 +1,6 @@
 """A sheet of photos to label, composed from a session: each with why it is there, and near copies behind it."""
 
+import math
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from narrowcast.mine.batches import blended, diverse, stacked
 from narrowcast.mine.catalogue import Catalogue
 from narrowcast.mine.ledger import Ledger
 from narrowcast.mine.session import MiningSession
-from narrowcast.mine.strategies import Candidates, Choice, Strategy, at_random, margin
+from narrowcast.mine.strategies import NEAR_COPY, Candidates, Choice, Strategy, at_random, margin
 
 MODES = ("mixed", "likely", "boundary", "explore", "audit", "second")
 LEAST, MOST = 1, 120  # photos on a sheet
@@ -191,6 +192,7 @@ def _ranked(session: MiningSession, strategy: Strategy, wish: Wish, rng: np.rand
         has_model=miner.has_model,
     )
     catalogue, model = session.pool.catalogue, session.model_name
+    alike = NEAR_COPY if session.pool.stacks else math.inf
     return [
         Tile(
             item=catalogue.item(stack.pool_ix),
@@ -199,7 +201,7 @@ def _ranked(session: MiningSession, strategy: Strategy, wish: Wish, rng: np.rand
             others=tuple(catalogue.item(ix) for ix in stack.others),
             model=model,
         )
-        for stack in stacked(strategy(candidates, wish.num, rng), candidates)
+        for stack in stacked(strategy(candidates, wish.num, rng), candidates, alike=alike)
     ]
 
 
