@@ -27,7 +27,7 @@ if [ $page = yes ]; then
   trap - INT
 else
   narrowcast loop judge --frames "$out/picked/frames" --pool "$out/pool" --teacher "$better" --classes "$classes" \
-    --least 0.6
+    --least 0.7
 fi
 narrowcast loop label --frames "$out/picked/frames" --labels "$out/picked/labels" --judged "$out/pool" --category right
 narrowcast loop retrain "$out/run" --frames "$out/picked/frames" --labels "$out/picked/labels" \
