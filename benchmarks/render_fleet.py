@@ -134,11 +134,28 @@ def loop(result: dict[str, Any]) -> str:
     rows = []
     for name, clip in result["clips"].items():
         rows.append([name, "0", "(before)", "", f"{clip['before']:.3f}", ""])
-        for row in sorted(clip["summary"], key=lambda one: (one["labels"], -one["mean"])):
-            error = "" if row["error"] is None else f" ± {row['error']:.3f}"
-            each = ", ".join(f"{value:.3f}" for value in row["each"])
-            rows.append([name, str(row["labels"]), row["frames"], str(row["runs"]), f"{row['mean']:.3f}{error}", each])
+        labelled = [row for row in clip["summary"] if "picked)" not in row["frames"]]
+        for row in sorted(labelled, key=lambda one: (one["labels"], -one["mean"])):
+            rows.append([name, str(row["labels"]), row["frames"], str(row["runs"]), *_means(row)])
     return table(["clip", "labels", "frames", "runs", "mIoU", "each"], rows)
+
+
+def judged(result: dict[str, Any]) -> str:
+    """What learning proposals comes to, judged and unjudged."""
+    rows = []
+    for name, clip in result["clips"].items():
+        rows.append([name, "(before)", "", "", "", f"{clip['before']:.3f}", ""])
+        for one in clip["judged"]:
+            row = next(row for row in clip["summary"] if row["frames"] == f"{one['name']} ({one['picked']} picked)")
+            asked = str(one["photos"]) if one["name"] == "judged" else "0"
+            right = str(one["right"]) if one["name"] == "judged" else ""
+            rows.append([name, one["name"], asked, right, str(one["frames"]), *_means(row)])
+    return table(["clip", "proposals", "judgements", "right", "frames learned", "mIoU", "each"], rows)
+
+
+def _means(row: dict[str, Any]) -> list[str]:
+    error = "" if row["error"] is None else f" ± {row['error']:.3f}"
+    return [f"{row['mean']:.3f}{error}", ", ".join(f"{value:.3f}" for value in row["each"])]
 
 
 KINDS = {
@@ -150,4 +167,5 @@ KINDS = {
     "elastic": elastic,
     "recall": recall,
     "loop": loop,
+    "judged": judged,
 }

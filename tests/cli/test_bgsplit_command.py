@@ -55,6 +55,32 @@ def test_from_photos_to_a_scored_classifier(photos: Path, tmp_path: Path) -> Non
         narrowcast("train", "--data", photos, "--split", split, "--out", run, "--seed", 1, *SMALL, *QUICK)
 
 
+def test_images_with_several_labels_and_gaps(photos: Path, tmp_path: Path) -> None:
+    """Half of the labels are missing; water is in no column, so that it is background."""
+    rows = []
+    for ix, path in enumerate(sorted(photos.rglob("*.jpg"))):
+        egret = int(path.parent.name == "egret") if ix % 2 else ""
+        rows.append(f"{path.relative_to(photos)},{int(path.parent.name == 'heron')},{egret}")
+    table = photos / "labels.csv"
+    table.write_text("path,heron,egret\n" + "".join(f"{row}\n" for row in rows))
+    run = tmp_path / "run"
+    trained = narrowcast("train", "--data", table, "--multi-label", "--out", run, *SMALL, *QUICK)
+    scores = {one["category"]: one for one in trained["categories"]}
+    assert scores["egret"]["known"] < scores["heron"]["known"]
+    assert trained["map"] > 0.5  # a hue each; chance is a seventh
+    again = narrowcast("eval", run, "--data", table, "--device", "cpu")
+    assert again["map"] == pytest.approx(trained["map"])
+    words = ["train", "--data", table, "--out", tmp_path / "no"]
+    with pytest.raises(UsageError, match="--split is needed"):
+        narrowcast(*words)
+    with pytest.raises(UsageError, match="--split has no effect with --multi-label"):
+        narrowcast(*words, "--multi-label", "--split", "x.json")
+    with pytest.raises(UsageError, match="focal: has no multi-label form"):
+        narrowcast(*words, "--multi-label", "--method", "focal")
+    with pytest.raises(UsageError, match="with --multi-label a CSV"):
+        narrowcast("train", "--data", photos, "--out", tmp_path / "no", "--multi-label")
+
+
 def test_a_comparison_writes_what_other_programs_read(photos: Path, tmp_path: Path) -> None:
     labels = narrowcast("aux", "--data", photos, "--labels", "random", "--num", 4, "--out", tmp_path / "aux")
     assert labels["num_used"] == 4

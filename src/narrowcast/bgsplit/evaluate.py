@@ -7,15 +7,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from narrowcast.bgsplit.loss import UNKNOWN
 from narrowcast.core.errors import ShapeError
 from narrowcast.metrics.ranking import average_precision, binary_score, break_even_threshold
 
+EVEN = float(np.log(0.5))
 CURVE_POINTS = 50  # of a precision-recall curve, at most
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryScore:
-    """One category. `f1` is of the (N+1)-way arg max; `f1_threshold` of a threshold chosen on training scores."""
+    """One category. `f1` is of the (N+1)-way arg max; `f1_threshold` of a threshold chosen on training scores.
+
+    `known` is the number of test images whose label is known. Where images may show several categories, `f1`,
+    `precision` and `recall` are of a probability of 50% or more.
+    """
 
     category: str
     positives: int
@@ -25,6 +31,7 @@ class CategoryScore:
     recall: float
     threshold: float
     f1_threshold: float
+    known: int
     curve: tuple[tuple[float, float], ...] = field(default=(), repr=False)  # (recall, precision)
 
 
@@ -65,24 +72,51 @@ def evaluate(
     for ix, name in enumerate(categories, 1):
         if evaluated and name not in evaluated:
             continue
-        truth = labels == ix
-        threshold = float(np.log(0.5))
+        threshold = EVEN
         if train_scores is not None and train_labels is not None:
             threshold = break_even_threshold(train_scores[:, ix], train_labels == ix)
-        decision = binary_score(decided == ix, truth)
-        each.append(
-            CategoryScore(
-                name,
-                int(truth.sum()),
-                average_precision(scores[:, ix], truth),
-                decision.f1,
-                decision.precision,
-                decision.recall,
-                threshold,
-                binary_score(scores[:, ix] >= threshold, truth).f1,
-                precision_recall(scores[:, ix], truth),
-            )
-        )
+        each.append(_scored(name, scores[:, ix], labels == ix, decided == ix, threshold))
+    return _means(each)
+
+
+def evaluate_known(
+    scores: Float32[np.ndarray, "n k"],
+    labels: Int64[np.ndarray, "n k"],
+    *,
+    categories: Sequence[str],
+    train_scores: Float32[np.ndarray, "m k"],
+    train_labels: Int64[np.ndarray, "m k"],
+) -> Evaluation:
+    """The scores (log p) of images that may show several categories, each on the images whose label for it is known.
+
+    Labels are 1, 0 and `UNKNOWN`. Thresholds as in `evaluate`, of the training images whose label is known.
+    """
+    each = []
+    for ix, name in enumerate(categories):
+        known, known_train = labels[:, ix] != UNKNOWN, train_labels[:, ix] != UNKNOWN
+        own, truth = scores[known, ix], labels[known, ix] == 1
+        threshold = break_even_threshold(train_scores[known_train, ix], train_labels[known_train, ix] == 1)
+        each.append(_scored(name, own, truth, own >= EVEN, threshold))
+    return _means(each)
+
+
+def _scored(name: str, scores: np.ndarray, truth: np.ndarray, decided: np.ndarray, threshold: float) -> CategoryScore:
+    decision = binary_score(decided, truth)
+    return CategoryScore(
+        name,
+        int(truth.sum()),
+        average_precision(scores, truth),
+        decision.f1,
+        decision.precision,
+        decision.recall,
+        threshold,
+        binary_score(scores >= threshold, truth).f1,
+        len(truth),
+        precision_recall(scores, truth),
+    )
+
+
+def _means(each: Sequence[CategoryScore]) -> Evaluation:
     return Evaluation(
         map=float(np.mean([one.ap for one in each])),
         f1=float(np.mean([one.f1 for one in each])),

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from narrowcast.data.known_labels import UNKNOWN as UNKNOWN  # a label that nobody gave
+
 BACKGROUND_LOGIT = 0.1  # b_0, section 5.4.1
 AUXILIARY_WEIGHT = 0.1  # λ, section 5.4.1, where it is called λ_G
-UNKNOWN = -1  # a label that nobody gave
 
 
 def with_background(logits: Float[Tensor, "b n"], *, background_logit: float) -> Float[Tensor, "b n1"]:

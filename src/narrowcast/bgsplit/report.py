@@ -131,7 +131,7 @@ def evaluation_page(evaluation: Evaluation, *, title: str, note: str) -> str:
     rows = [
         [
             one.category,
-            str(one.positives),
+            f"{one.positives} of {one.known}",
             f"{one.ap:.3f}",
             f"{one.f1:.3f}",
             f"{one.precision:.3f}",
@@ -144,7 +144,7 @@ def evaluation_page(evaluation: Evaluation, *, title: str, note: str) -> str:
     header = ["category", "images", "AP", "F1", "precision", "recall", "threshold", "F1 at it"]
     figures = [
         KeyFigure("mAP", f"{evaluation.map:.3f}", f"{len(evaluation.categories)} categories"),
-        KeyFigure("mean F1", f"{evaluation.f1:.3f}", "of the arg max"),
+        KeyFigure("mean F1", f"{evaluation.f1:.3f}", "of the arg max; of several labels at 50%"),
         KeyFigure("mean F1 at threshold", f"{evaluation.f1_threshold:.3f}", "chosen on training images"),
     ]
     blocks = [Table(header=header, rows=rows, align="lrrrrrrr"), _category_curves(evaluation)]

@@ -80,7 +80,10 @@ def train(
         DivergedError: the loss is not finite.
     """
     features = task.feed.features(task.split.train_rows)
-    net = _build(task, method, features, seed=seed).to(task.device)
+    split = task.split
+    last_row = int(split.train_rows.max())
+    num = len(split.categories)
+    net = build_net(task.trunk, task.pseudo, method, features, num, last_row=last_row, seed=seed).to(task.device)
     if method.start == "probe" or not method.is_trained:
         probe = _probe(net, method, net.scaled(features.to(task.device)).cpu(), task.split)
         if not method.is_trained:
@@ -110,17 +113,31 @@ def reused(classifier: RareClassifier, task: Task) -> RareClassifier:
     return RareClassifier(classifier.net, _probe(classifier.net, MethodConfig(), features, task.split))
 
 
-def _build(task: Task, method: MethodConfig, features: Float[Tensor, "n d"], *, seed: int) -> SplitNet:
-    pseudo = task.pseudo if method.auxiliary_weight else None
+def build_net(
+    trunk: nn.Module,
+    pseudo: PseudoLabels | None,
+    method: MethodConfig,
+    features: Float[Tensor, "n d"],
+    num_categories: int,
+    *,
+    last_row: int,
+    seed: int,
+) -> SplitNet:
+    """The network before its first step, on a copy of `trunk`; `features` are those of the training images.
+
+    Raises:
+        UsageError: the method needs pseudo-labels and there are none, or none for the row `last_row`.
+    """
     if method.auxiliary_weight and pseudo is None:
         raise UsageError("the method has an auxiliary loss: it needs pseudo-labels (narrowcast bgsplit aux)")
-    if pseudo is not None and len(pseudo.labels) <= task.split.train_rows.max():
+    pseudo = pseudo if method.auxiliary_weight else None
+    if pseudo is not None and len(pseudo.labels) <= last_row:
         raise UsageError(f"{len(pseudo.labels)} pseudo-labels: they are of another table")
     with seeded(seed):
         net = SplitNet(
-            copy.deepcopy(task.trunk).requires_grad_(method.trunk_rate > 0),  # one that was adapted comes frozen
+            copy.deepcopy(trunk).requires_grad_(method.trunk_rate > 0),  # one that was adapted comes frozen
             scale_of(features, method.features),
-            num_categories=len(task.split.categories),
+            num_categories=num_categories,
             num_auxiliary=pseudo.num if pseudo else 0,
             background_logit=method.background_logit if method.clamp else None,
             is_cosine=method.loss == "ldam",
@@ -198,7 +215,14 @@ def _as_main(probe: Linear, method: MethodConfig, split: BackgroundSplit) -> Lin
     return probe if shift is None else Linear(probe.weight, probe.bias + torch.tensor(shift))
 
 
-@torch.inference_mode()
 def _features(net: SplitNet, task: Task, rows: Int64[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
-    features = run_trunk(net.trunk, task.feed.plain(rows), device=task.device)
-    return net.scaled(features.to(task.device)).cpu()
+    return features_of(net, task.feed, rows, device=task.device)
+
+
+@torch.inference_mode()
+def features_of(
+    net: SplitNet, feed: Feed, rows: Int64[np.ndarray, " n"], *, device: torch.device
+) -> Float[Tensor, "n d"]:
+    """What the main head sees of rows of a feed, on the CPU."""
+    features = run_trunk(net.trunk, feed.plain(rows), device=device)
+    return net.scaled(features.to(device)).cpu()

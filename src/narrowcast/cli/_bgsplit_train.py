@@ -28,6 +28,7 @@ from narrowcast.core.runtime import describe, pick_device, seed_everything
 from narrowcast.core.training import TrainConfig
 from narrowcast.core.workers import joined, one_process, workers
 from narrowcast.data.background import BackgroundConfig, BackgroundSplit, load_split
+from narrowcast.data.image_table import ImageTable
 from narrowcast.models.backbones import load_backbone
 
 SECTIONS = ("background", "method", "epochs", "training")
@@ -63,38 +64,47 @@ def train(setting: Setting, split: Path, out: Path, name: str, *, seed: int, as_
     sections = setting.sections()
     method = from_dict(MethodConfig, to_dict(find_method(name)) | sections.get("method", {}), where="[method]")
     device = pick_device(setting.device)
-    training, epochs = _training(sections)
+    training, epochs = training_of(sections)
     with joined(device) as own, stop_on_signal("the next report") as stop:
-        bench, labels = _bench(setting, out, [method], device, stop, training)
+        bench, labels = bench_of(setting, open_table(setting.data), out, [method], device, stop, training)
         drawn = load_split(split, bench.table)
         config = {"method": to_dict(method), "training": to_dict(training), "epochs": to_dict(epochs), "seed": seed}
         made_by = {"backbone": setting.backbone, "trained_parts": setting.trained_parts, "method": name}
         made_by |= {"adapt": setting.adapt}
-        _sign(out, config | made_by, device)
+        sign(out, config | made_by, device)
         seed_everything(seed)
         task = bench.task(drawn, labels, is_own=setting.aux == "own")
         steps = epochs.steps(training, num_images=len(drawn.train_rows))
         classifier = shown(run_train(task, method, steps, folder=out, seed=seed), f"train {name}", stop)
     if own.is_first:
         keep.save_classifier(out / keep.CLASSIFIER, classifier, categories=drawn.categories, made_by=made_by)
-        _write_evaluation(out, score(classifier, task), f"{name} on {setting.data.name}", as_json)
+        write_evaluation(out, score(classifier, task), f"{name} on {setting.data.name}", as_json)
 
 
-def evaluate(run: Path, data: Path, split: Path, *, device: str, as_json: bool) -> None:
+def evaluate(run: Path, data: Path, split: Path | None, *, device: str, as_json: bool) -> None:
     """Score a classifier that `train` kept."""
+    from narrowcast.cli import _bgsplit_multi
     from narrowcast.core import checkpoint
 
     _, meta = checkpoint.load(run / keep.CLASSIFIER)
     made_by = meta.get("made_by", {})
     setting = Setting(data, made_by["backbone"], made_by["trained_parts"], "own", 0.0, device, None, [])
+    if made_by.get("multi_label"):
+        if split is not None:
+            raise UsageError("--split has no effect on a multi-label run: its CSV says what tests; remove it")
+        _bgsplit_multi.evaluate(setting, run, str(made_by["method"]), as_json=as_json)
+        return
+    if split is None:
+        raise UsageError(f"{run}: is scored on the test images of a split; give --split")
     with stop_on_signal("these images") as stop:
-        bench, _ = _bench(setting, run, [], pick_device(device), stop, TRAINING)
+        bench, _ = bench_of(setting, open_table(data), run, [], pick_device(device), stop, TRAINING)
     classifier, _, _ = keep.load_classifier(run / keep.CLASSIFIER, bench.trunk)
     task = bench.task(load_split(split, bench.table), None)
-    _write_evaluation(run, score(classifier, task), f"{made_by['method']} on {data.name}", as_json)
+    write_evaluation(run, score(classifier, task), f"{made_by['method']} on {data.name}", as_json)
 
 
-def _write_evaluation(out: Path, evaluation: Evaluation, title: str, as_json: bool) -> None:
+def write_evaluation(out: Path, evaluation: Evaluation, title: str, as_json: bool) -> None:
+    """Keep an evaluation and its page, and say it."""
     write_json(out / "summary.json", evaluation.to_json())
     write_text(out / "report.html", report.evaluation_page(evaluation, title=title, note=str(out.name)))
     text = "\n".join(f"  {one.category}: AP {one.ap:.3f}, F1 {one.f1:.3f}" for one in evaluation.categories)
@@ -124,13 +134,14 @@ def compare(
     }
     plain = BackgroundConfig(positives=positives, **categories_of(categories))
     background = from_dict(BackgroundConfig, to_dict(plain) | sections.get("background", {}), where="[background]")
-    training, epochs = _training(sections)
+    training, epochs = training_of(sections)
     device = pick_device(setting.device)
     with stop_on_signal("the next report") as stop:
-        bench, labels = _bench(setting, out, list(chosen.values()), device, stop, training)
+        table = open_table(setting.data)
+        bench, labels = bench_of(setting, table, out, list(chosen.values()), device, stop, training)
         config = {"data": bench.table.key(), "background": to_dict(background), "training": to_dict(training)}
         config |= {"epochs": to_dict(epochs), "backbone": setting.backbone, "trained_parts": setting.trained_parts}
-        _sign(out, config | {"aux": setting.aux, "adapt": setting.adapt, "changed": changed}, device)
+        sign(out, config | {"aux": setting.aux, "adapt": setting.adapt, "changed": changed}, device)
 
         def task_of(drawn: BackgroundSplit) -> Any:
             return bench.task(drawn, labels, is_own=setting.aux == "own")
@@ -162,16 +173,22 @@ def _show_comparison(out: Path, results: list[RunResult], setting: Setting, as_j
     answer([one.to_json() for one in results], as_json, "\n".join(lines))
 
 
-def _training(sections: dict[str, dict[str, Any]]) -> tuple[TrainConfig, EpochsConfig]:
+def training_of(sections: dict[str, dict[str, Any]]) -> tuple[TrainConfig, EpochsConfig]:
+    """The sections `[training]` and `[epochs]` over the defaults of this command."""
     training = from_dict(TrainConfig, to_dict(TRAINING) | sections.get("training", {}), where="[training]")
     return training, from_dict(EpochsConfig, sections.get("epochs", {}), where="[epochs]")
 
 
-def _bench(
-    setting: Setting, out: Path, methods: list[MethodConfig], device: Any, stop: Stop, training: TrainConfig
+def bench_of(
+    setting: Setting,
+    table: ImageTable,
+    out: Path,
+    methods: list[MethodConfig],
+    device: Any,
+    stop: Stop,
+    training: TrainConfig,
 ) -> tuple[Workbench, AuxiliaryLabels | None]:
     """The workbench, its trunk adapted where that is asked for, and the auxiliary labels if anything needs them."""
-    table = open_table(setting.data)
     network: Any = load_backbone(setting.backbone, device=device)
     reports = prepare(table, network, trained_parts=setting.trained_parts, cache=out / "cache")
     bench = shown(reports, "features", stop)
@@ -214,7 +231,7 @@ def shown(reports: Generator[Any, None, T], label: str, stop: Stop) -> T:
                 stop.exit()
 
 
-def _sign(out: Path, config: dict[str, Any], device: Any) -> None:
+def sign(out: Path, config: dict[str, Any], device: Any) -> None:
     """Write `run.json`; a folder of other settings is refused."""
     path = out / "run.json"
     if path.exists():

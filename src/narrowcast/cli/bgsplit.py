@@ -85,8 +85,13 @@ def aux(
 @app.command()
 def train(
     data: Data,
-    split: Annotated[Path, typer.Option(help="File of narrowcast bgsplit split.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; training goes on from it.")],
+    split: Annotated[
+        Path | None, typer.Option(help="File of narrowcast bgsplit split; needed without --multi-label.")
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="--data is a CSV of images with 1, 0 or nothing for each category.")
+    ] = False,
     method: Annotated[str, typer.Option(help="A method of docs/bgsplit.md.")] = "bgsplit",
     aux: Auxiliary = "own",
     adapt: Adapt = 0.0,
@@ -98,21 +103,30 @@ def train(
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Train one method on one split, and score it on the split's test images.
+    """Train one method on one split, or on a table of several labels an image, and score it on the test images.
 
     Example: narrowcast bgsplit train --data photos --split split.json --out runs/herons
     """
-    from narrowcast.cli import _bgsplit_train
+    from narrowcast.cli import _bgsplit_multi, _bgsplit_train
+    from narrowcast.core.errors import UsageError
 
+    if (split is None) != multi_label:
+        told = "has no effect with --multi-label: the CSV says what trains" if split else "is needed: what is rare"
+        raise UsageError(f"--split {told}")
     setting = _bgsplit_train.Setting(data, backbone, trained_parts, aux, adapt, device, config, set_ or [])
-    _bgsplit_train.train(setting, split, out, method, seed=seed, as_json=json)
+    if split is None:
+        _bgsplit_multi.train(setting, out, method, seed=seed, as_json=json)
+    else:
+        _bgsplit_train.train(setting, split, out, method, seed=seed, as_json=json)
 
 
 @app.command(name="eval")
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of narrowcast bgsplit train.")],
     data: Data,
-    split: Annotated[Path, typer.Option(help="File of narrowcast bgsplit split.")],
+    split: Annotated[
+        Path | None, typer.Option(help="File of narrowcast bgsplit split; not of a multi-label run.")
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
