@@ -16,6 +16,7 @@ from narrowcast.core.config import from_dict, read_recipe, to_dict
 from narrowcast.core.errors import ConfigError, UsageError, did_you_mean
 from narrowcast.core.runs import SUMMARY, RunFolder
 from narrowcast.core.runtime import describe, pick_device, seed_everything
+from narrowcast.models.backbones import load_backbone
 from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
@@ -25,7 +26,9 @@ from narrowcast.stream.distill import METHODS, StreamReport, with_accuracy
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.methods import overlaid
+from narrowcast.stream.recall import RecallConfig
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
+from narrowcast.stream.student_zoo import StudentZoo
 from narrowcast.video.container import without_password
 from narrowcast.video.patience import LIVE, SHORT
 from narrowcast.video.source import FrameSource, open_source
@@ -34,7 +37,7 @@ from narrowcast.web.monitor import Monitor
 from narrowcast.web.monitor_app import monitor_app
 from narrowcast.web.serving import serving
 
-SECTIONS = ("schedule", "learner", "distill", "teacher", "run", "live")
+SECTIONS = ("schedule", "learner", "distill", "teacher", "run", "live", "recall")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,7 @@ class RunRequest:
     budget: float | None = None
     keep: float | None = None
     web: int | None = None
+    recall: Path | None = None
 
 
 def run(request: RunRequest, *, as_json: bool) -> None:
@@ -157,11 +161,30 @@ def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> Run
         "score_with": request.score_with,
     }
     own = sections.get("run", {})
-    for name in own.keys() & {*values, "distill", "teacher_settings"}:
+    for name in own.keys() & {*values, "distill", "teacher_settings", "live", "recall"}:
         raise ConfigError(f"[run]: {name} is an option of the command line; only checkpoint_every belongs here")
     config = from_dict(RunConfig, values | own, where="[run]")
-    live = _live_settings(request, sections)
-    return replace(config, distill=distill, teacher_settings=sections.get("teacher", {}), live=live)
+    return replace(
+        config,
+        distill=distill,
+        teacher_settings=sections.get("teacher", {}),
+        live=_live_settings(request, sections),
+        recall=_recall_settings(request, sections),
+    )
+
+
+def _recall_settings(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RecallConfig | None:
+    """Which students are recalled; None without --recall. A folder that is no zoo is said before anything is loaded."""
+    own = sections.get("recall", {})
+    if request.recall is None:
+        if own:
+            raise UsageError("[recall]: has no effect without --recall; add --recall FOLDER")
+        return None
+    if "folder" in own:
+        raise ConfigError("[recall]: folder is an option of the command line, --recall")
+    config = from_dict(RecallConfig, {"folder": str(request.recall)} | own, where="[recall]")
+    StudentZoo(request.recall, load_backbone).check(option="--recall")
+    return config
 
 
 def _live_settings(request: RunRequest, sections: dict[str, dict[str, Any]]) -> LiveConfig | None:

@@ -41,6 +41,9 @@ def run(
         str | None, typer.Option(help="Another teacher to score with, such as a folder of labels.")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
+    recall: Annotated[
+        Path | None, typer.Option(help="Folder of earlier students, recalled where a place comes back; may be new.")
+    ] = None,
     resume: Resume = False,
     live: Annotated[bool, typer.Option("--live", help="Label frames as they come; teach beside it.")] = False,
     when_late: Annotated[
@@ -89,6 +92,7 @@ def run(
         budget=budget,
         keep=keep,
         web=web,
+        recall=recall,
     )
     _run.run(request, as_json=json)
 

@@ -19,8 +19,10 @@ from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
+from narrowcast.stream.cuts import Cuts
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.moved_labels import MovedLabels
+from narrowcast.stream.recall import Recall, Visit
 from narrowcast.stream.replay import Replay
 from narrowcast.stream.schedule import StrideSchedule, has_changed, has_elapsed, is_multiple, next_stride, wants_update
 from narrowcast.stream.staleness import Staleness
@@ -44,6 +46,8 @@ class DistillConfig:
         asks: the teacher runs where t is a "multiple" of the stride (line 3), when it has "elapsed", or when the
             picture has "changed" so that the moved labels are thought to be off by 1 - accuracy for `min_stride` frames
             in sum (`stream.staleness`; where there are no moved labels: when the stride has elapsed).
+        sees_cuts: whether a picture that jumps (`stream.cuts`) is a new scene: the labels of before are forgotten, and
+            the teacher is due at once.
         judges: whose accuracy sets the stride: the "prediction" that was made before the teacher ran, which is what the
             stride has led to, or as printed that of the "learned" frame, which says what the student can do.
         is_threshold_enough: whether an accuracy equal to the threshold is good (line 14 says no).
@@ -60,6 +64,7 @@ class DistillConfig:
     schedule: StrideSchedule = field(default_factory=lambda: StrideSchedule(min_stride=MIN_STRIDE))
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     asks: Literal["multiple", "elapsed", "changed"] = "changed"
+    sees_cuts: bool = True
     judges: Literal["prediction", "learned"] = "prediction"
     is_threshold_enough: bool = True
     min_area: float = 0.0005
@@ -88,6 +93,7 @@ THESIS = DistillConfig(
         optimizer="sgd", learning_rate=0.01, momentum=0.9, own_share=1.0, prior_share=0.0
     ),
     asks="multiple",
+    sees_cuts=False,
     judges="learned",
     is_threshold_enough=False,
     min_area=0.0,
@@ -139,6 +145,7 @@ class StreamReport:
         timings_ms: student (prediction of this frame), teacher, learning (all of it), update (one step's mean).
         live: what a live stream has to say more.
         student_ran: whether `prediction` is the student's; else labels were moved or held.
+        visit: of a frame on which the stream was found to be at another place.
     """
 
     frame: int
@@ -154,6 +161,7 @@ class StreamReport:
     timings_ms: Mapping[str, float]
     live: LiveFacts | None = None
     student_ran: bool = True
+    visit: Visit | None = None
 
     @property
     def teacher_ran(self) -> bool:
@@ -173,6 +181,7 @@ class StreamReport:
             "loss": _rounded(self.loss),
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
             **({} if self.live is None else asdict(self.live)),
+            **({} if self.visit is None else {"visit": asdict(self.visit)}),
         }
 
 
@@ -184,6 +193,7 @@ def distill(
     config: DistillConfig = DEFAULT,
     size_wh: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
+    recall: Recall | None = None,
 ) -> Iterator[StreamReport]:
     """Adapt `student` to `frames` while they play; one report a frame (Algorithm 1).
 
@@ -191,8 +201,9 @@ def distill(
         frames: in order; the teacher sees them as they are, the student at `size_wh` (default: as they are).
         student: images (b, 3, h, w) in [0, 1] to logits over the teacher's classes; changed in place.
         teacher: asked now and then; its index 0 is the background.
+        recall: students of other places, put aside and recalled (`stream.recall`).
     """
-    distiller = Distiller(student, teacher, config, size_wh=size_wh, device=torch.device(device))
+    distiller = Distiller(student, teacher, config, size_wh=size_wh, device=torch.device(device), recall=recall)
     for frame in frames:
         yield distiller.step(frame)
 
@@ -210,10 +221,13 @@ class Distiller:
         size_wh: tuple[int, int] | None,
         device: torch.device,
         may_ask: Callable[[Frame], bool] = lambda _: True,
+        recall: Recall | None = None,
     ) -> None:
         self.teacher, self.config, self.size_wh = teacher, config, size_wh
         self.may_ask = may_ask  # asked where the teacher is due: others may need it more
         self.learner = Learner(student, config.learner, device=device)
+        self.recall = recall
+        self.cuts = Cuts() if config.sees_cuts else None
         self.replay = Replay(config.replay, seed=config.seed)
         trial = config.trial if config.learner.prior_share else 0
         self.worth = Worth(trial=trial, dearer=config.dearer, patience=config.patience)
@@ -228,7 +242,8 @@ class Distiller:
         started = time.perf_counter()
         before_wh, self.frame_size_wh = self.frame_size_wh, (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
         image = shrink(frame.image_rgb, self.size_wh or self.frame_size_wh)
-        if frame.is_after_gap or before_wh not in (None, self.frame_size_wh):
+        is_cut = self.cuts is not None and self.cuts.follow(image)
+        if is_cut or frame.is_after_gap or before_wh not in (None, self.frame_size_wh):
             self._forget_the_scene()
         prior = self._follow(image)
         if self.staleness is not None and self.moved is not None:
@@ -276,6 +291,8 @@ class Distiller:
         self.moved, self.last_teacher_frame, self.stride = None, None, self.config.schedule.min_stride
         if self.staleness is not None:
             self.staleness.forget()
+        if self.recall is not None:
+            self.recall.begin()
 
     def _follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         """The teacher's last labels as they lie in this frame, where the student is told of them."""
@@ -323,6 +340,7 @@ class Distiller:
             accuracy_after=lesson.accuracy_after,
             loss=lesson.loss,
             timings_ms=timings,
+            visit=lesson.visit,
         )
 
     def learn(
@@ -338,6 +356,8 @@ class Distiller:
         if not sample.weights.any():  # the teacher knows nothing of this frame: nothing to learn, and no reason to wait
             self.stride = schedule.min_stride
             return lesson
+        if self.recall is not None:
+            lesson.visit = self.recall.attend(sample, self.learner, self.worth)
         before: float | None = None  # the student's accuracy, whether it spoke or not
         while self.worth.learns:
             started = time.perf_counter()
@@ -363,6 +383,8 @@ class Distiller:
             is_enough=self.config.is_threshold_enough,
         )
         self.replay.add(sample)
+        if self.recall is not None:
+            self.recall.taught(updates=lesson.updates, accuracy=lesson.accuracy_before)
         return lesson
 
     def _weigh(self, sample: Sample, lesson: "Lesson", before: float | None) -> None:
@@ -382,7 +404,7 @@ class Distiller:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON values from which `load_state` continues exactly."""
         tensors = self.learner.state() | self.replay.tensors()
-        for part in (self.moved, self.staleness):
+        for part in (self.moved, self.staleness, self.cuts, self.recall):
             tensors |= part.tensors() if part is not None else {}
         return tensors, {
             "stride": self.stride,
@@ -391,6 +413,7 @@ class Distiller:
             "replay": self.replay.state(),
             "worth": self.worth.state(),
             "staleness": self.staleness.state() if self.staleness is not None else None,
+            "recall": self.recall.state() if self.recall is not None else None,
         }
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, source: str) -> None:
@@ -400,6 +423,10 @@ class Distiller:
         self.worth.load(values["worth"])
         if self.staleness is not None:
             self.staleness.load(tensors, values["staleness"])
+        if self.cuts is not None:
+            self.cuts.load(tensors)
+        if self.recall is not None:
+            self.recall.load(tensors, values["recall"])
         self.stride, self.last_teacher_frame = values["stride"], values["last_teacher_frame"]
         width_height = values["frame_size_wh"]
         self.frame_size_wh = None if width_height is None else (width_height[0], width_height[1])
@@ -419,6 +446,7 @@ class Lesson:
     updates: int = 0
     update_ms: float = 0.0
     loss: float | None = None
+    visit: Visit | None = None
 
 
 def without_unknown(labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

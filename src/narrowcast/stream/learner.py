@@ -165,13 +165,34 @@ class Learner:
         """A forward pass on `sample` whose gradient can still be taken: look at its prediction, then step or not."""
         self.net.train(self.config.norm == "batch")
         image, labels, weights = self._to_tensors(sample)
-        with torch.enable_grad(), self._autocast():
+        with torch.enable_grad():
+            return Attempt(self._logits(image, sample.prior), labels, weights, self)
+
+    def _logits(self, image: Float[Tensor, "1 3 h w"], prior: Labels | None) -> Float[Tensor, "1 k h w"]:
+        """The student's logits at the image's size with those of the prior, as they are learned."""
+        with self._autocast():
             coarse = self.net.coarse_logits(image)  # type: ignore[operator]
         # resizing interleaved planes takes three times as long
         logits = upsample(coarse.float().contiguous(), image.shape[-2:])
-        evidence = self._evidence(sample.prior, logits.shape[1])
+        evidence = self._evidence(prior, logits.shape[1])
         logits = logits if evidence is None else logits + evidence
-        return Attempt(logits if self.config.own_share == 1 else logits * self.config.own_share, labels, weights, self)
+        return logits if self.config.own_share == 1 else logits * self.config.own_share
+
+    def loss(self, sample: Sample) -> float:
+        """What the student, as it is when it predicts, still has to learn of `sample`; nothing changes."""
+        self.net.eval()
+        image, labels, weights = self._to_tensors(sample)
+        with torch.no_grad():
+            return float(pixel_loss(self._logits(image, sample.prior), labels, weights))
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of all that the network has learned."""
+        return {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on with other weights of the same network; the optimiser's state stays."""
+        self.net.load_state_dict(weights)
+        self._is_folded_stale = True
 
     def descend(self, loss: Float[Tensor, ""]) -> None:
         """Take one step of the optimiser down `loss`."""

@@ -91,6 +91,7 @@ class LiveDistiller:
         self.learner, self.size_wh = distiller.learner, distiller.size_wh
         self.moved: MovedLabels | None = None
         self.staleness = distiller.staleness  # of this thread alone; the trainer asks for what it says
+        self.cuts = distiller.cuts  # of this thread too
         self.stride = distiller.stride
         self._speaks = distiller.worth.speaks
         self.num_swaps = 0
@@ -110,10 +111,11 @@ class LiveDistiller:
         is_swapped = self._swap()
         size_wh = (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
         is_after_gap = self._is_after_gap(frame, size_wh)
-        if is_after_gap:
+        image = shrink(frame.image_rgb, self.size_wh or size_wh)
+        is_cut = self.cuts is not None and self.cuts.follow(image)
+        if is_after_gap or is_cut:
             self._forget_the_scene()
         lesson = self._hear(frame.index)
-        image = shrink(frame.image_rgb, self.size_wh or size_wh)
         prior = self._follow(image)
         is_heard = prior is None or self._speaks
         if is_heard:
@@ -221,11 +223,14 @@ class LiveDistiller:
         if self.staleness is not None:
             self.staleness.forget()
         self.stride = self.distiller.config.schedule.min_stride
-        self.trainer.do(self._shorten_stride)
+        self.trainer.do(self._begin_scene)
         self._forgets_answer = not self.trainer.is_free
 
-    def _shorten_stride(self) -> None:
+    def _begin_scene(self) -> None:
+        """What the trainer has to know of it; an answer that is on its way is learned before."""
         self.distiller.stride = self.distiller.config.schedule.min_stride
+        if self.distiller.recall is not None:
+            self.distiller.recall.begin()
 
     def _follow(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"] | None:
         if not self.learner.config.prior_share:
@@ -256,6 +261,7 @@ def _with(report: StreamReport, lesson: LateLesson | None) -> StreamReport:
         accuracy_after=lesson.accuracy_after,
         loss=lesson.loss,
         timings_ms=dict(report.timings_ms) | _timings(lesson),
+        visit=lesson.visit,
     )
 
 

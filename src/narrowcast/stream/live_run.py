@@ -21,9 +21,10 @@ from narrowcast.stream.event_log import EventLog
 from narrowcast.stream.live import LiveDistiller, LiveStep, shares_of
 from narrowcast.stream.live_summary import LiveTotals, summarise_live
 from narrowcast.stream.outputs import Output, Outputs, make_outputs
+from narrowcast.stream.recall_log import leave_students, tell_of_visit
 from narrowcast.stream.report import write_report
 from narrowcast.stream.retention import Retention
-from narrowcast.stream.run import CHECKPOINT, DEFAULT_FPS, STUDENT, RunConfig
+from narrowcast.stream.run import CHECKPOINT, DEFAULT_FPS, STUDENT, RunConfig, make_distiller
 from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs
 from narrowcast.stream.trainer import Trainer
@@ -60,7 +61,7 @@ def run_live(
     """
     assert config.live is not None
     seed_everything(config.seed)
-    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device, may_ask=may_ask)
+    distiller = make_distiller(student, teacher, config=config, folder=folder, device=device, may_ask=may_ask)
     run = _LiveRun(distiller, folder, config, scorer)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
@@ -138,6 +139,7 @@ class _LiveRun:
         self._last_arrived_s, self._last_time_s = arrival.arrived_s, report.time_s
         line = report.to_json() | self._score(arrival, step)
         outputs.write(frame, report)
+        tell_of_visit(self.events, frame, report.visit)
         if step.taught is not None:
             outputs.taught(*step.taught)
         self.folder.append(line)
@@ -225,6 +227,7 @@ class _LiveRun:
             "source_truncated": source.truncated,
             "source_damaged": source.damaged,
         }
+        leave_students(self.distiller)
         summary = summarise_live(self.folder, self.scores, Costs(self._now_s()), self.distiller, self.totals)
         self.folder.write_summary(ending | summary)
         write_report(self.folder.path)

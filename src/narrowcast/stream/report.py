@@ -14,6 +14,7 @@ from narrowcast.core.errors import SourceError
 from narrowcast.core.files import write_text
 from narrowcast.core.page import Bar, Block, KeyFigure, Notice, Section, Table
 from narrowcast.stream.charts import cost_plot, curves_plot, has_own_scores
+from narrowcast.stream.recall_log import recall_blocks
 from narrowcast.stream.windows import STAGES, Curves, Spread, Window, number_of, read_curves
 from narrowcast.video.palette import palette
 
@@ -52,6 +53,7 @@ class _Run:
     summary: dict[str, Any]
     curves: Curves
     samples: dict[int, Path]
+    folder: Path
 
     def setting(self, name: str) -> Any:
         """The setting of that name, wherever it is nested; None without one."""
@@ -85,7 +87,7 @@ def _read_run(folder: Path) -> _Run:
     samples = _samples(folder / "samples")
     curves = read_curves(folder / "reports.jsonl", pick=samples)
     name = folder.resolve().name
-    return _Run(name, record, _read_json(folder / "summary.json") or {}, curves, samples)
+    return _Run(name, record, _read_json(folder / "summary.json") or {}, curves, samples, folder)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -117,6 +119,7 @@ def _page(run: _Run) -> page.Page:
         ("Over time", [curves_plot(curves, threshold=number_of(run.setting("accuracy")))] if curves.windows else []),
         ("Where the time went", _cost_blocks(run)),
         ("Accuracy", _accuracy_blocks(run)),
+        ("Places", recall_blocks(run.folder)),
         ("Sample frames", _sample_blocks(run)),
         ("How to read this", [page.Text(_HOW_TO_READ)]),
     ]

@@ -19,8 +19,11 @@ from narrowcast.core.runtime import seed_everything
 from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
+from narrowcast.stream.event_log import EventLog
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.outputs import Output, Outputs, check_kinds, make_outputs
+from narrowcast.stream.recall import RecallConfig, make_recall
+from narrowcast.stream.recall_log import leave_students, tell_of_visit
 from narrowcast.stream.report import write_report
 from narrowcast.stream.scores import SegmentationScores
 from narrowcast.stream.summary import Costs, summarise
@@ -45,6 +48,7 @@ class RunConfig:
         checkpoint_every: frames between checkpoints; a kill loses no more than these.
         teacher_settings, score_with: as given, for the record.
         live: how a live stream is run; None: frame by frame, each waiting for all that is done with the one before.
+        recall: which students of earlier places are recalled; None: none.
     """
 
     source: str
@@ -60,6 +64,7 @@ class RunConfig:
     teacher_settings: Mapping[str, Any] = field(default_factory=dict)
     score_with: str | None = None
     live: LiveConfig | None = None
+    recall: RecallConfig | None = None
 
     def __post_init__(self) -> None:
         if self.size_wh is not None and not MIN_SIDE <= min(self.size_wh) <= max(self.size_wh) <= MAX_SIDE:
@@ -109,7 +114,7 @@ def run_stream(
             before are kept and summed up first; otherwise the last checkpoint stays good.
     """
     seed_everything(config.seed)
-    distiller = Distiller(student, teacher, config.distill, size_wh=config.size_wh, device=device, may_ask=may_ask)
+    distiller = make_distiller(student, teacher, config=config, folder=folder, device=device, may_ask=may_ask)
     run = _Run(distiller, SegmentationScores(teacher.classes), Costs(), folder)
     first = run.resume()
     outputs = make_outputs(config.outputs, folder.path, teacher.classes, fps=source.fps or DEFAULT_FPS)
@@ -140,6 +145,25 @@ def run_stream(
         run.finish(source, outputs, status="interrupted" if should_stop() else "finished")
 
 
+def make_distiller(
+    student: AnyStudent,
+    teacher: Teacher,
+    *,
+    config: RunConfig,
+    folder: RunFolder,
+    device: torch.device,
+    may_ask: Callable[[Frame], bool],
+) -> Distiller:
+    """What a run distils with, before it goes on from a checkpoint.
+
+    Raises:
+        UsageError: what `config.recall` names is no zoo.
+    """
+    recall = config.recall and make_recall(config.recall, teacher.classes, run=folder.path, device=device)
+    where = {"size_wh": config.size_wh, "device": device}
+    return Distiller(student, teacher, config.distill, may_ask=may_ask, recall=recall, **where)
+
+
 def _check_reports(folder: RunFolder, first: int) -> None:
     """Raises StorageError where the reports do not reach the frame to go on with: the summary is made from them."""
     num_reports = sum(1 for _ in folder.reports())
@@ -156,6 +180,7 @@ class _Run:
 
     def __init__(self, distiller: Distiller, scores: SegmentationScores, costs: Costs, folder: RunFolder) -> None:
         self.distiller, self.scores, self.costs, self.folder = distiller, scores, costs, folder
+        self.events = EventLog(folder.path)
         self.next_frame = 0
         self.is_whole = True  # no frame is half done: what `finish` writes is true
         self._clock = time.perf_counter()
@@ -169,6 +194,7 @@ class _Run:
         if labels is not None:
             line["miou"] = round(self.scores.add(report, labels), 6)
         outputs.write(frame, report)
+        tell_of_visit(self.events, frame, report.visit)
         self.folder.append(line)
         self.next_frame, self.is_whole = frame.index + 1, True
         return report
@@ -207,6 +233,7 @@ class _Run:
             self.distiller.load_state(tensors, meta["distiller"], source=str(path))
             self.scores.load(meta["scores"])
             self.costs.total_s, self.next_frame = meta["total_s"], meta["next_frame"]
+        self.events.rewind(self.next_frame)
         self._clock = time.perf_counter()
         return self.next_frame
 
@@ -218,6 +245,7 @@ class _Run:
         self._count_time()
         net, classes = self.distiller.learner.net, self.distiller.teacher.classes
         save_student(self.folder.path / STUDENT, net, classes, meta={"frames": self.next_frame})  # type: ignore[arg-type]
+        leave_students(self.distiller)
         summary = summarise(self.folder, self.scores, self.costs, self.distiller)
         ending = {
             "status": status,

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from narrowcast.core.config import from_dict
-from narrowcast.core.errors import ConfigError
+from narrowcast.core.errors import ConfigError, UsageError
 from narrowcast.core.files import write_bytes, write_json
 from narrowcast.models.backbones import Backbone
 from narrowcast.models.teacher import Teacher, TeacherLabels
@@ -74,6 +74,15 @@ class StudentZoo:
         """What sees the frames."""
         return self._load()
 
+    def check(self, *, option: str) -> None:
+        """Raises UsageError where the folder is something else than a zoo, or than the beginning of one."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{option} {self.folder}: is a file; name a folder of students, or a new one")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not any(self.folder.glob(f"*/{ENTRY}")):
+            raise UsageError(
+                f"{option} {self.folder}: is no zoo of students (nothing in it has {ENTRY}); name one, or a new folder"
+            )
+
     def entries(self) -> list[tuple[Entry, Path]]:
         """All students with their files; a damaged entry is left out, with a warning."""
         found = []
@@ -100,13 +109,19 @@ class StudentZoo:
         least_alike: float = LEAST_ALIKE,
     ) -> Recalled | None:
         """The student that saw what is most alike among those that fit; None where none is alike enough."""
+        best = next(iter(self.ranked(signature, classes, keys)), None)
+        return best if best is not None and best.alike >= least_alike else None
+
+    def ranked(
+        self, signature: Float32[np.ndarray, " dim"], classes: Sequence[str], keys: Mapping[str, str]
+    ) -> list[Recalled]:
+        """The students that fit, the one that saw what is most alike first."""
         found = [
             Recalled(entry, path, float(np.dot(signature, np.array(entry.signature, np.float32))))
             for entry, path in self.entries()
             if entry.fits(classes, keys) and entry.backbone == self.backbone.key
         ]
-        best = max(found, key=lambda one: (one.alike, one.entry.name), default=None)
-        return best if best is not None and best.alike >= least_alike else None
+        return sorted(found, key=lambda one: (one.alike, one.entry.name), reverse=True)
 
     def add(
         self,
@@ -123,6 +138,23 @@ class StudentZoo:
         Raises:
             StorageError: the zoo cannot be written.
         """
+        write_bytes(self.folder / name / STUDENT, student.read_bytes())
+        self.note(name, signature, classes, keys, accuracy=accuracy)
+
+    def note(
+        self,
+        name: str,
+        signature: Float32[np.ndarray, " dim"],
+        classes: Sequence[str],
+        keys: Mapping[str, str],
+        *,
+        accuracy: float | None,
+    ) -> None:
+        """Say what the student in the folder of that name is for, and what it saw.
+
+        Raises:
+            StorageError: the zoo cannot be written.
+        """
         entry = Entry(
             name=name,
             classes=tuple(classes),
@@ -131,7 +163,6 @@ class StudentZoo:
             accuracy=accuracy,
             **keys,
         )
-        write_bytes(self.folder / name / STUDENT, student.read_bytes())
         write_json(self.folder / name / ENTRY, asdict(entry))
 
 

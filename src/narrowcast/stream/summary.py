@@ -57,6 +57,7 @@ def summarise(folder: RunFolder, scores: SegmentationScores, costs: Costs, disti
         "teacher_every_frame_s": teacher_every_frame_s,
         "speedup": teacher_every_frame_s / costs.total_s if teacher_every_frame_s and costs.total_s else None,
         "speedup_macs": macs,
+        "recall": None if distiller.recall is None else distiller.recall.summary(),
     }
 
 

@@ -20,6 +20,7 @@ from narrowcast.models.student import AnyStudent
 from narrowcast.stream.allowance import Allowance, give_way
 from narrowcast.stream.distill import Distiller
 from narrowcast.stream.learner import Learner, Sample
+from narrowcast.stream.recall import Visit
 from narrowcast.stream.targets import targets
 
 
@@ -64,6 +65,7 @@ class LateLesson:
     learning_ms: float
     update_ms: float | None
     speaks: bool = True
+    visit: Visit | None = None
 
 
 @final
@@ -195,7 +197,7 @@ class Trainer:
         lesson = distiller.learn(sample, question.prediction, between_steps=self.allowance.rest)
         distiller.last_teacher_frame = question.frame.index
         learning_ms = _since_ms(started) - (self.allowance.rested_s - rested_s) * 1e3
-        if lesson.updates:
+        if lesson.updates or (lesson.visit is not None and lesson.visit.is_recalled):
             self._refresh()
         self._tell(
             LateLesson(
@@ -210,6 +212,7 @@ class Trainer:
                 learning_ms=learning_ms,
                 update_ms=lesson.update_ms / lesson.updates if lesson.updates else None,
                 speaks=distiller.worth.speaks,
+                visit=lesson.visit,
             )
         )
         self.allowance.rest()

@@ -44,6 +44,11 @@ class Worth:
         """Whether its predictions are put out; else the moved labels are."""
         return self.mode == "speaking"
 
+    def begin_trial(self) -> None:
+        """Try the student now: it is not the one that was silent."""
+        if self._trial and self.mode == "silent":
+            self._turn("trial")
+
     def add(self, *, student: float | None, moved: float, is_enough: bool) -> None:
         """Hear of a lesson.
 

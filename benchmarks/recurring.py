@@ -1,0 +1,152 @@
+"""Do students that are put aside and recalled help a stream whose places come back? At equal settings, in pairs.
+
+Drawn streams whose scenes come back, and two cameras in turns (a switch of inputs). Each is run by `learning` and by
+the default, plain; with jumps of the picture seen alone (the teacher is asked at once, nothing is recalled: what that
+is worth by itself); and with recall, from an empty zoo. Cost is counted (short_streams.py), with what it takes to see
+which place it is. The second half has the places that were seen before: it is scored apart.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import record
+import torch
+from short_streams import Count, Short, drawn, in_turns, parts_ms, piece
+
+from narrowcast.core.files import write_json
+from narrowcast.core.runtime import seed_everything
+from narrowcast.metrics.segmentation import SegmentationScore
+from narrowcast.models.backbones import load_backbone
+from narrowcast.models.pretrained import student_called
+from narrowcast.stream.distill import METHODS, Distiller
+from narrowcast.stream.recall import Recall, RecallConfig
+from narrowcast.stream.student_zoo import StudentZoo
+from narrowcast.video.drift import DriftConfig
+
+ARMS, RUNS, SEEDS = ("plain", "jumps", "recall"), ("learning", "default"), (0, 1, 2)
+SIZE_WH = (256, 144)
+CPU = torch.device("cpu")
+
+
+def main() -> int:
+    options = record.parser(__doc__, threads=1)
+    options.add_argument("--cache", type=Path, default=record.REPOSITORY / "build" / "benchmark-labels")
+    options.add_argument("--work", type=Path, default=record.REPOSITORY / "build" / "recurring")
+    options.add_argument("--arms", default=",".join(ARMS))
+    arguments = options.parse_args()
+    device = record.prepare(arguments)
+    rows = record.read(arguments.work, "recurring").get("rows", [])
+    seeds = SEEDS[:1] if arguments.quick else SEEDS
+    for seed in seeds:
+        for short in streams(arguments.cache, seed, is_quick=arguments.quick):
+            for method in RUNS:
+                for arm in arguments.arms.split(","):
+                    key = (short.name, seed, method, arm)
+                    if any((row["stream"], row["seed"], row["method"], row["arm"]) == key for row in rows):
+                        continue
+                    row = dict(zip(("stream", "seed", "method", "arm"), key, strict=True)) | run(short, *key[1:])
+                    rows.append(row)
+                    write_json(arguments.work / "recurring.json", {"rows": rows})
+                    shown = {name: row[name] for name in ("miou", "miou_second_half", "teacher_fraction", "speedup")}
+                    print(*key, {name: round(value, 3) for name, value in shown.items()}, row["recall"], flush=True)
+    result = {"setup": {"parts_ms": parts_ms(), "look_ms": look_ms(), "size_wh": SIZE_WH}, "rows": rows}
+    record.write(arguments.out, "recurring", result | {"means": means(rows)}, device=device)
+    head = ["stream", "method", "arm", "mIoU", "less plain", "second half", "less plain", "teacher", "speedup"]
+    keys = ("miou", "miou_less", "miou_second_half", "miou_second_half_less", "teacher_fraction", "speedup")
+    print(record.table(head, [[*name.split("/"), *(one[key] for key in keys)] for name, one in means(rows).items()]))
+    return 0
+
+
+def streams(labels: Path, seed: int, *, is_quick: bool) -> Iterator[Short]:
+    """Three kinds: two scenes in turns, more of them at random, two cameras in turns."""
+    frames = 40 if is_quick else 360
+    two = DriftConfig(frames=frames, size_wh=SIZE_WH, scenes=2, cut_every=60, returns=1.0, seed=50 + seed)
+    yield drawn("two scenes", two)
+    yield drawn("five scenes", replace(two, scenes=5, cut_every=40, returns=0.6, seed=60 + seed))
+    each, length = (20, 10) if is_quick else (180, 60)
+    pieces = [
+        piece("vtest", labels, 100 + 130 * seed, each),
+        piece("one-by-one", labels, 300 + 300 * seed, each),
+    ]
+    yield in_turns("vtest, one-by-one", pieces, length)
+
+
+def run(short: Short, seed: int, method: str, arm: str) -> dict[str, Any]:
+    """One run, from a student and a zoo that know nothing of the stream."""
+    seed_everything(seed)
+    config = replace(METHODS[method], seed=seed, sees_cuts=arm != "plain")
+    height, width = short.images[0].shape[:2]
+    net, count = student_called("pretrained", short.class_map), Count(short)
+    second = SegmentationScore(short.classes)
+    with tempfile.TemporaryDirectory() as folder:
+        recall = recall_of(short, folder) if arm == "recall" else None
+        distiller = Distiller(net, short, config, size_wh=(width, height), device=CPU, recall=recall)
+        visits = []
+        for frame in short.frames():
+            report = distiller.step(frame)
+            count.add(report)
+            if frame.index >= len(short.images) // 2:
+                truth = short.labels[frame.index]
+                second.add(truth if report.teacher_ran else report.prediction, truth)
+            if report.visit is not None:
+                visits.append([frame.index, report.visit.place, report.visit.alike, report.visit.is_recalled])
+        looks = 0 if recall is None else recall.num_looks
+    count.extra_ms = looks * look_ms()
+    summary = None if recall is None else recall.summary() | {"looks": looks}
+    cuts = [ix for ix in range(1, len(short.places)) if short.places[ix] != short.places[ix - 1]]
+    return count.row() | {"miou_second_half": second.pooled, "recall": summary, "visits": visits, "cuts": cuts}
+
+
+def recall_of(short: Short, folder: str) -> Recall:
+    """From an empty zoo."""
+    return Recall(RecallConfig(folder=folder), StudentZoo(Path(folder), backbone), short.classes, name="run")
+
+
+@cache
+def backbone() -> Any:
+    return load_backbone(num_threads=1)
+
+
+@cache
+def look_ms() -> float:
+    """What it takes to see which place it is: the backbone on one frame."""
+    zoo, image, times = StudentZoo(Path(), backbone), np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.uint8), []
+    for _ in range(8):
+        started = time.perf_counter()
+        zoo.signature([image])
+        times.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times[1:])
+
+
+def means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By stream, method and arm: means over seeds, and in pairs what is gained over plain."""
+    found = {}
+    for row in rows:
+        name = f"{row['stream']}/{row['method']}/{row['arm']}"
+        if name in found:
+            continue
+        own = _same(rows, row["stream"], row["method"], row["arm"])
+        plain = _same(rows, row["stream"], row["method"], "plain")
+        one: dict[str, Any] = {"seeds": len(own)}
+        for key in ("miou", "miou_second_half", "teacher_fraction", "speedup", "updates", "heard"):
+            one[key] = statistics.fmean(each[key] for each in own.values())
+            gains = [own[seed][key] - plain[seed][key] for seed in own if seed in plain]
+            one[f"{key}_less"] = statistics.fmean(gains) if gains else None
+            one[f"{key}_less_error"] = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+        found[name] = one
+    return found
+
+
+def _same(rows: Sequence[dict[str, Any]], stream: str, method: str, arm: str) -> dict[int, dict[str, Any]]:
+    return {r["seed"]: r for r in rows if (r["stream"], r["method"], r["arm"]) == (stream, method, arm)}
+
+
+if __name__ == "__main__":
+    record.main(main)
