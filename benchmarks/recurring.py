@@ -2,8 +2,10 @@
 
 Drawn streams whose scenes come back, and two cameras in turns (a switch of inputs). Each is run by `learning` and by
 the default, plain; with jumps of the picture seen alone (the teacher is asked at once, nothing is recalled: what that
-is worth by itself); and with recall, from an empty zoo. Cost is counted (short_streams.py), with what it takes to see
-which place it is. The second half has the places that were seen before: it is scored apart.
+is worth by itself); with recall, from an empty zoo; with recall that takes what is alike untried ("alike": a second
+way); and with the zoo that a run over other pieces of the same cameras left ("zoo": two cameras only). Cost
+is counted (short_streams.py), with what it takes to see which place it is. The second half, whose places were mostly
+seen before, is scored apart.
 """
 
 import statistics
@@ -25,13 +27,13 @@ from narrowcast.core.runtime import seed_everything
 from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.backbones import load_backbone
 from narrowcast.models.pretrained import student_called
-from narrowcast.stream.distill import METHODS, Distiller
+from narrowcast.stream.distill import METHODS, DistillConfig, Distiller
 from narrowcast.stream.recall import Recall, RecallConfig
 from narrowcast.stream.student_zoo import StudentZoo
 from narrowcast.video.drift import DriftConfig
 
-ARMS, RUNS, SEEDS = ("plain", "jumps", "recall"), ("learning", "default"), (0, 1, 2)
-SIZE_WH = (256, 144)
+ARMS, RUNS, SEEDS = ("plain", "jumps", "recall", "alike", "zoo"), ("learning", "default"), (0, 1, 2)
+SIZE_WH, CAMERAS = (256, 144), "vtest, one-by-one"
 CPU = torch.device("cpu")
 
 
@@ -49,16 +51,19 @@ def main() -> int:
             for method in RUNS:
                 for arm in arguments.arms.split(","):
                     key = (short.name, seed, method, arm)
+                    if (arm == "zoo" and short.name != CAMERAS) or (arm == "alike" and method == "default"):
+                        continue
                     if any((row["stream"], row["seed"], row["method"], row["arm"]) == key for row in rows):
                         continue
-                    row = dict(zip(("stream", "seed", "method", "arm"), key, strict=True)) | run(short, *key[1:])
-                    rows.append(row)
+                    row = dict(zip(("stream", "seed", "method", "arm"), key, strict=True))
+                    rows.append(row | run(short, arguments.cache, *key[1:]))
                     write_json(arguments.work / "recurring.json", {"rows": rows})
+                    row = rows[-1]
                     shown = {name: row[name] for name in ("miou", "miou_second_half", "teacher_fraction", "speedup")}
                     print(*key, {name: round(value, 3) for name, value in shown.items()}, row["recall"], flush=True)
     result = {"setup": {"parts_ms": parts_ms(), "look_ms": look_ms(), "size_wh": SIZE_WH}, "rows": rows}
     record.write(arguments.out, "recurring", result | {"means": means(rows)}, device=device)
-    head = ["stream", "method", "arm", "mIoU", "less plain", "second half", "less plain", "teacher", "speedup"]
+    head = ["stream", "method", "arm", "mIoU", "less jumps", "second half", "less jumps", "teacher", "speedup"]
     keys = ("miou", "miou_less", "miou_second_half", "miou_second_half_less", "teacher_fraction", "speedup")
     print(record.table(head, [[*name.split("/"), *(one[key] for key in keys)] for name, one in means(rows).items()]))
     return 0
@@ -71,23 +76,37 @@ def streams(labels: Path, seed: int, *, is_quick: bool) -> Iterator[Short]:
     yield drawn("two scenes", two)
     yield drawn("five scenes", replace(two, scenes=5, cut_every=40, returns=0.6, seed=60 + seed))
     each, length = (20, 10) if is_quick else (180, 60)
+    yield two_cameras(labels, seed, each, length)
+
+
+def two_cameras(labels: Path, seed: int, each: int, length: int, *, further: int = 0) -> Short:
+    """Two cameras in turns, so many frames further on."""
     pieces = [
-        piece("vtest", labels, 100 + 130 * seed, each),
-        piece("one-by-one", labels, 300 + 300 * seed, each),
+        piece("vtest", labels, 100 + 130 * seed + further, each),
+        piece("one-by-one", labels, 300 + 300 * seed + further, each),
     ]
-    yield in_turns("vtest, one-by-one", pieces, length)
+    return in_turns(CAMERAS, pieces, length)
 
 
-def run(short: Short, seed: int, method: str, arm: str) -> dict[str, Any]:
-    """One run, from a student and a zoo that know nothing of the stream."""
-    seed_everything(seed)
+def run(short: Short, cache: Path, seed: int, method: str, arm: str) -> dict[str, Any]:
+    """One run, from a student that knows nothing of the stream, and but in "zoo" from an empty zoo."""
     config = replace(METHODS[method], seed=seed, sees_cuts=arm != "plain")
-    height, width = short.images[0].shape[:2]
-    net, count = student_called("pretrained", short.class_map), Count(short)
+    count = Count(short)
     second = SegmentationScore(short.classes)
+    cuts = [ix for ix in range(1, len(short.places)) if short.places[ix] != short.places[ix - 1]]
     with tempfile.TemporaryDirectory() as folder:
-        recall = recall_of(short, folder) if arm == "recall" else None
-        distiller = Distiller(net, short, config, size_wh=(width, height), device=CPU, recall=recall)
+        if arm == "zoo":
+            each = len(short.images) // 2
+            other = two_cameras(cache, seed, each, len(short.images) // 6, further=each)
+            distiller = distiller_of(other, config, recall_of(other, folder, "other"))
+            for frame in other.frames():
+                distiller.step(frame)
+            assert distiller.recall is not None
+            distiller.recall.leave(distiller.learner, distiller.worth)
+        recall = recall_of(short, folder, "run") if arm in ("recall", "alike", "zoo") else None
+        if recall is not None and arm == "alike":
+            recall.is_better = lambda _present, _recalled: True
+        distiller = distiller_of(short, config, recall)
         visits = []
         for frame in short.frames():
             report = distiller.step(frame)
@@ -100,13 +119,20 @@ def run(short: Short, seed: int, method: str, arm: str) -> dict[str, Any]:
         looks = 0 if recall is None else recall.num_looks
     count.extra_ms = looks * look_ms()
     summary = None if recall is None else recall.summary() | {"looks": looks}
-    cuts = [ix for ix in range(1, len(short.places)) if short.places[ix] != short.places[ix - 1]]
     return count.row() | {"miou_second_half": second.pooled, "recall": summary, "visits": visits, "cuts": cuts}
 
 
-def recall_of(short: Short, folder: str) -> Recall:
-    """From an empty zoo."""
-    return Recall(RecallConfig(folder=folder), StudentZoo(Path(folder), backbone), short.classes, name="run")
+def distiller_of(short: Short, config: DistillConfig, recall: Recall | None) -> Distiller:
+    """With the student that ships."""
+    seed_everything(config.seed)
+    size_wh = (short.images[0].shape[1], short.images[0].shape[0])
+    net = student_called("pretrained", short.class_map)
+    return Distiller(net, short, config, size_wh=size_wh, device=CPU, recall=recall)
+
+
+def recall_of(short: Short, folder: str, name: str) -> Recall:
+    """With what is in the folder."""
+    return Recall(RecallConfig(folder=folder), StudentZoo(Path(folder), backbone), short.classes, name=name)
 
 
 @cache
@@ -126,18 +152,18 @@ def look_ms() -> float:
 
 
 def means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By stream, method and arm: means over seeds, and in pairs what is gained over plain."""
+    """By stream, method and arm: means over seeds, and in pairs what is gained over jumps alone."""
     found = {}
     for row in rows:
         name = f"{row['stream']}/{row['method']}/{row['arm']}"
         if name in found:
             continue
         own = _same(rows, row["stream"], row["method"], row["arm"])
-        plain = _same(rows, row["stream"], row["method"], "plain")
+        jumps = _same(rows, row["stream"], row["method"], "jumps")
         one: dict[str, Any] = {"seeds": len(own)}
         for key in ("miou", "miou_second_half", "teacher_fraction", "speedup", "updates", "heard"):
             one[key] = statistics.fmean(each[key] for each in own.values())
-            gains = [own[seed][key] - plain[seed][key] for seed in own if seed in plain]
+            gains = [own[seed][key] - jumps[seed][key] for seed in own if seed in jumps]
             one[f"{key}_less"] = statistics.fmean(gains) if gains else None
             one[f"{key}_less_error"] = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
         found[name] = one

@@ -7,7 +7,7 @@ earlier runs left, is tried on this very frame, and taken if it is no worse ther
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -125,6 +125,7 @@ class Recall:
     def __init__(self, config: RecallConfig, zoo: StudentZoo, classes: Sequence[str], *, name: str) -> None:
         self.config, self.zoo, self.classes = config, zoo, tuple(classes)
         self.places: list[Place] = []
+        self.is_better: Callable[[float, float], bool] = lambda present, recalled: recalled <= present  # by loss
         self.num_looks = self.num_visits = self.num_recalled = 0
         self._here: Place | None = None
         self._is_beginning = True
@@ -254,11 +255,10 @@ class Recall:
         present, loss = learner.weights(), learner.loss(sample)
         learner.take(found.weights)
         of_recalled = learner.loss(sample)
-        if of_recalled > loss:
+        is_recalled = self.is_better(loss, of_recalled)
+        if not is_recalled:
             learner.take(present)
-        return replace(
-            visit, is_recalled=of_recalled <= loss, loss=round(loss, 6), loss_of_recalled=round(of_recalled, 6)
-        )
+        return replace(visit, is_recalled=is_recalled, loss=round(loss, 6), loss_of_recalled=round(of_recalled, 6))
 
     def _from_zoo(self, signature: Float32[np.ndarray, " dim"], learner: Learner) -> tuple[Place | None, float]:
         """The zoo's student of the most alike place, of those that this run has not been at."""
