@@ -49,9 +49,9 @@ def main() -> int:
     device = record.prepare(arguments)
     if arguments.quick:
         arguments.seeds, arguments.labels, arguments.categories = 1, 20, 2
-    pool = _pool(arguments)
+    pool = pool_of(arguments)
     truth = truth_of(pool, arguments.set)
-    categories = _categories(truth, arguments.set, arguments.categories)
+    categories = categories_of(truth, arguments.set, arguments.categories)
     name = f"mining-{arguments.set}"
     before = [Curve(**row) for row in record.read(arguments.out, name).get("runs", [])]
     curves = {(curve.strategy, curve.category, curve.seed): curve for curve in before}
@@ -67,15 +67,15 @@ def main() -> int:
     for number, curve in enumerate(runs, 1):
         curves[curve.strategy, curve.category, curve.seed] = thinned(curve)
         if number % (len(categories) * arguments.seeds) == 0:
-            result = _result(pool, truth, categories, list(curves.values()))
+            result = result_of(pool, truth, categories, list(curves.values()))
             record.write(arguments.out, name, result, device=device)
-    result = _result(pool, truth, categories, list(curves.values()))
+    result = result_of(pool, truth, categories, list(curves.values()))
     record.write(arguments.out, name, result, device=device)
-    print(_table(result))
+    print(table(result))
     return 0 if all(bar["is_met"] for bar in result["bars"]) else 1
 
 
-def _pool(arguments: Any) -> Pool:
+def pool_of(arguments: Any) -> Pool:
     folder = arguments.pool or record.REPOSITORY / "build" / f"{arguments.set}.pool"
     if not (folder / "pool.json").exists():
         images = arguments.images or record.data() / "unpacked"
@@ -106,7 +106,7 @@ def _category(path: Path) -> str:
     return f"imagenet {path.stem.partition('_')[0]}" if path.stem.startswith("n0") else path.parent.name
 
 
-def _categories(truth: Truth, name: str, num: int) -> list[str]:
+def categories_of(truth: Truth, name: str, num: int) -> list[str]:
     counts = {category: int(truth.is_positive(category).sum()) for category in truth.names()}
     if name == "tiny":
         rare = sorted(counts)
@@ -123,7 +123,9 @@ def thinned(curve: Curve) -> Curve:
     return Curve(curve.strategy, curve.category, curve.seed, kept, **values, updates=curve.updates)
 
 
-def _result(pool: Pool, truth: Truth, categories: list[str], curves: list[Curve]) -> dict[str, Any]:
+def result_of(
+    pool: Pool, truth: Truth, categories: list[str], curves: list[Curve], *, against: str = BEST_SINGLE
+) -> dict[str, Any]:
     searched = ~truth.is_test
     positives = [int((truth.is_positive(category) & searched).sum()) for category in categories]
     rows, last = [], max(curve.labels[-1] for curve in curves)
@@ -132,7 +134,7 @@ def _result(pool: Pool, truth: Truth, categories: list[str], curves: list[Curve]
             row: dict[str, Any] = {"strategy": strategy, "labels": num}
             row["runs"] = sum(curve.strategy == strategy for curve in curves)
             for measure in MEASURES:
-                difference = paired(curves, strategy, BEST_SINGLE, measure, num)
+                difference = paired(curves, strategy, against, measure, num)
                 row[measure] = round(means(curves, strategy, measure, num).value, 4)
                 row[f"{measure}_paired"] = [_number(difference.value), _number(difference.error)]
             rows.append(row)
@@ -153,14 +155,14 @@ def _result(pool: Pool, truth: Truth, categories: list[str], curves: list[Curve]
     runs = [
         {key: getattr(curve, key) for key in ("strategy", "category", "seed", "labels", *MEASURES)} for curve in curves
     ]
-    return {"pool": about, "against": BEST_SINGLE, "bars": bars, "rows": rows, "runs": runs}
+    return {"pool": about, "against": against, "bars": bars, "rows": rows, "runs": runs}
 
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
 
 
-def _table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     head = ["strategy", "labels", "AP", "paired", "±", "found", "paired", "±"]
     rows = [
         [row["strategy"], row["labels"], row["ap"], *row["ap_paired"], row["found"], *row["found_paired"]]
