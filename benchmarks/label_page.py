@@ -25,6 +25,7 @@ from PIL import Image
 from narrowcast.mine.features import FeatureStore, VersionNote, normalised
 from narrowcast.mine.labels import GIVEN, LabelEvent, LabelLog
 from narrowcast.mine.pool import Pool
+from narrowcast.web.label_house import pool_id
 
 DIM, SHARD = 1280, 1024  # as mine index writes them
 CATEGORIES, RARE, PULL = 3, 300, 0.35  # positives of each, and how far they lie from the rest
@@ -124,8 +125,8 @@ def photos(folder: Path, rng: np.random.Generator) -> list[tuple[Path, int, int]
 class Page:
     """The page's side of the conversation, over one connection."""
 
-    def __init__(self, port: int, category: str) -> None:
-        self.port, self.category = port, category
+    def __init__(self, port: int, folder: Path, category: str) -> None:
+        self.port, self.pool, self.category = port, pool_id(folder), category
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=180)
 
     def get(self, path: str) -> bytes:
@@ -134,11 +135,11 @@ class Page:
 
     def post(self, path: str, values: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Origin": f"http://127.0.0.1:{self.port}"}
-        self._connection.request("POST", f"/api/c/{self.category}/{path}", json.dumps(values), headers)
+        self._connection.request("POST", f"/api/p/{self.pool}/c/{self.category}/{path}", json.dumps(values), headers)
         return json.loads(self._read())
 
     def state(self, path: str = "state") -> dict[str, Any]:
-        return json.loads(self.get(f"/api/c/{self.category}/{path}"))
+        return json.loads(self.get(f"/api/p/{self.pool}/c/{self.category}/{path}"))
 
     def close(self) -> None:
         self._connection.close()
@@ -151,7 +152,7 @@ class Page:
 
     def thumbs(self, sheet: dict[str, Any]) -> None:
         for tile in sheet["tiles"]:
-            self.get(f"/photo/{tile['item']}/thumb")
+            self.get(f"/p/{self.pool}/photo/{tile['item']}/thumb")
 
     def _read(self) -> bytes:
         answer = self._connection.getresponse()
@@ -236,8 +237,8 @@ def first_page(folder: Path, threads: int) -> tuple[float, subprocess.Popen[str]
     """Seconds from the command to the first sheet with its photos."""
     began = time.perf_counter()
     process, port = start(folder, threads)
-    page = Page(port, "planted-0")
-    page.get("/c/planted-0")
+    page = Page(port, folder, "planted-0")
+    page.get(f"/p/{page.pool}/c/planted-0")
     sheet = page.sheet()
     page.thumbs(sheet)
     return time.perf_counter() - began, process, page, sheet

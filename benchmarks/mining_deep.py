@@ -3,9 +3,9 @@
 python benchmarks/mining_deep.py --images FOLDER
 
 The most likely photos are asked and no pseudo-negative is fitted (Tropel); features are learned from the labels by
-background splitting, beside the frozen ones, from the backbone's own answers. Five categories are mined side by side and
-share what is learned. Three curves: frozen, learned and always kept as the thesis does (`+always`), and kept only where
-they win on labels set aside (`+updates`). It goes on from the result that is there.
+background splitting, beside the frozen ones, from the backbone's own answers. Five categories are mined side by side,
+and share what is learned. Three curves: frozen; learned and always kept, as the thesis does (`+always`); and kept only
+where they win on labels set aside (`+updates`). It goes on from the result that is there.
 """
 
 from argparse import Namespace

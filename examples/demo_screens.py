@@ -23,6 +23,7 @@ def main() -> int:
     options.add_argument("examples", type=Path)
     options.add_argument("out", type=Path)
     options.add_argument("--more", type=Path, help="keep pictures of dark, narrow and enlarged pages here, to look at")
+    options.add_argument("--pools", type=Path, help="a folder of pools: a picture of the page that lists them, too")
     options.add_argument("--chromium", default="/usr/bin/chromium")
     options.add_argument("--name", default="cat")
     arguments = options.parse_args()
@@ -37,6 +38,8 @@ def main() -> int:
             walk(page, url, sorted(arguments.examples.glob("*")), arguments.out, arguments.name)
             if arguments.more:
                 others(browser, page.url, arguments.more)
+            if arguments.pools:
+                several(browser, arguments.pools, arguments.out)
             browser.close()
     finally:
         server.terminate()
@@ -102,6 +105,22 @@ def others(browser: Browser, url: str, out: Path) -> None:
         page.wait_for_timeout(800)
         keep(page, out / f"{kind}-start.png")
         page.close()
+
+
+def several(browser: Browser, pools: Path, out: Path) -> None:
+    """The list of several pools."""
+    command = [sys.executable, "-m", "narrowcast", "mine", "label", "--pools", str(pools), "--no-browser"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    page = browser.new_page(viewport={"width": 1200, "height": 420})
+    try:
+        page.goto(server.stdout.readline().strip())
+        page.wait_for_selector("#pools li")
+        keep(page, out / "label-pools.jpg")
+    finally:
+        page.close()
+        server.terminate()
+        server.wait()
 
 
 def is_cat(page: Page) -> bool:

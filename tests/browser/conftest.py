@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from narrowcast.mine.decode import content_id
+from narrowcast.web.label_house import pool_id
 
 NUM, NUM_RARE = 240, 30
 EVIL = "<img src=x onerror=alert(1)>.png"
@@ -62,9 +63,14 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        words = ["mine", "label", "--pool", "pool", "--port", str(self.port), "--no-browser"]
-        self.process = self._run(words)
+    @property
+    def pool(self) -> str:
+        """As addresses call it."""
+        return pool_id(self.folder / "pool")
+
+    def start(self, *where: str) -> None:
+        where = where or ("--pool", "pool")
+        self.process = self._run(["mine", "label", *where, "--port", str(self.port), "--no-browser"])
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == f"{self.url}/\n"
 
@@ -87,8 +93,8 @@ class Served:
     def begin(self, name: str, num: int = 3) -> str:
         """A category with some positives of the pool; the page's address."""
         items = sorted(self.rare)[:num]
-        self.post("/api/categories", {"name": name, "items": items})
-        return f"{self.url}/c/{name}"
+        self.post(f"/api/p/{self.pool}/categories", {"name": name, "items": items})
+        return f"{self.url}/p/{self.pool}/c/{name}"
 
     def post(self, path: str, values: dict[str, Any]) -> None:
         import json

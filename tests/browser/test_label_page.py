@@ -95,7 +95,7 @@ def test_undo_without_limit_also_across_a_reload(served: Served, open_page: Any)
     page.keyboard.press("u")
     until(page, lambda: is_saved(page) and page.locator("#grid .tile:not([data-value=''])").count() == 0)
     assert page.get_attribute("#grid .tile", "data-item") == first
-    assert page.evaluate("fetch('/api/c/undo/state').then((r) => r.json())")["negative"] == 0
+    assert page.evaluate(f"fetch('/api/p/{served.pool}/c/undo/state').then((r) => r.json())")["negative"] == 0
 
 
 def test_the_rest_of_the_page_is_negative_and_that_is_one_undo(served: Served, open_page: Any) -> None:
@@ -348,7 +348,7 @@ def test_small_screens_and_fingers(
 
 def test_names_are_never_html(served: Served, open_page: Any) -> None:
     name = "<img src=x onerror=alert(1)>"
-    served.post("/api/categories", {"name": name, "items": []})
+    served.post(f"/api/p/{served.pool}/categories", {"name": name, "items": []})
     page = open_page("/")
     page.wait_for_selector("#categories li")
     page.get_by_text(name, exact=True).click()

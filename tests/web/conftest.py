@@ -11,21 +11,29 @@ from narrowcast.mine.pool import Pool
 from narrowcast.models.callable_backbone import CallableBackbone
 from narrowcast.web.access import Access
 from narrowcast.web.label_app import label_app
+from narrowcast.web.label_house import LabelHouse, pool_id
 from narrowcast.web.label_room import LabelRoom
 
 from .clients import client
 
 
 @pytest.fixture
-def room(pool: Pool, backbone: CallableBackbone) -> Iterator[LabelRoom]:  # noqa: F811
-    opened = LabelRoom.open(pool.path, backbone=backbone)
+def house(pool: Pool, backbone: CallableBackbone) -> Iterator[LabelHouse]:  # noqa: F811
+    opened = LabelHouse.open([pool.path], backbone=backbone)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def page(room: LabelRoom) -> Iterator[TestClient]:
-    with client(label_app(room, Access(), who="me")) as talking:
+def room(house: LabelHouse) -> LabelRoom:
+    assert house.only is not None
+    return house.room(house.only)
+
+
+@pytest.fixture
+def page(house: LabelHouse, pool: Pool) -> Iterator[TestClient]:  # noqa: F811
+    """The page of the pool's own addresses: "/api/c/owl/state" is asked as "/api/p/POOL/c/owl/state"."""
+    with client(label_app(house, Access(), who="me"), pool=pool_id(pool.path)) as talking:
         yield talking
 
 

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from narrowcast.web.access import Access
 from narrowcast.web.label_app import label_app
+from narrowcast.web.label_house import LabelHouse, pool_id
 from narrowcast.web.label_room import LabelRoom
 
 from .clients import ORIGIN, client, refused
@@ -56,14 +57,16 @@ def test_other_pages_write_nothing(owl: TestClient, room: LabelRoom) -> None:
     assert (num_events(room), files(room)) == before
 
 
-def test_without_the_token_nothing_is_seen_or_written(room: LabelRoom) -> None:
-    with client(label_app(room, Access(host="0.0.0.0", token="a-long-enough-token"))) as closed:
+def test_without_the_token_nothing_is_seen_or_written(house: LabelHouse, room: LabelRoom) -> None:
+    app = label_app(house, Access(host="0.0.0.0", token="a-long-enough-token"))
+    with client(app, pool=pool_id(room.pool.path)) as closed:
         for path, values in WRITES:
             refused(closed.post(path, json=values), 401)
         for path in (
             "/",
             "/c/owl",
             "/api/pool",
+            "/api/pools",
             "/api/c/owl/state",
             f"/photo/{reds(room, 1)[0]}/full",
             "/static/label.js",
@@ -185,7 +188,7 @@ def fuzz(owl: TestClient, room: LabelRoom, num: int) -> None:
     assert num_events(room) == began + made  # the only thing that these requests may do well is begin a category
     assert {name for name in files(room) - before if "audits" not in name} == set()
     assert owl.get("/api/c/owl/state").json()["positive"] == 2
-    assert owl.get(ORIGIN + "/").status_code == 200
+    assert owl.get(ORIGIN + f"/p/{pool_id(room.pool.path)}").status_code == 200
 
 
 def test_fuzzed_requests_are_refused_and_write_nothing(owl: TestClient, room: LabelRoom) -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from narrowcast.cli._interrupt import stop_on_signal
 from narrowcast.core.errors import UsageError
 from narrowcast.web.access import LOOPBACK, Access
 from narrowcast.web.label_app import label_app
-from narrowcast.web.label_room import LabelRoom
+from narrowcast.web.label_house import LabelHouse
 from narrowcast.web.serving import Address, serving
 
 # An acknowledgement takes the interpreter from the thread that ranks about ten times; Python's 5 ms would add up
@@ -25,7 +26,8 @@ SWITCH_S = 0.0005
 class PageRequest:
     """What was asked for on the command line."""
 
-    pool: Path
+    pools: Sequence[Path] = ()
+    within: Path | None = None
     category: str = ""
     host: str = ""
     port: int = 0
@@ -37,13 +39,16 @@ def serve(request: PageRequest, *, opens: bool) -> None:
     """Serve the labelling page until a signal ends it."""
     access = Access(host=request.host or LOOPBACK, token=request.token)
     sys.setswitchinterval(SWITCH_S)
-    room = LabelRoom.open(request.pool)
+    if not request.pools and request.within is None:
+        raise UsageError("needs --pool DIR, once for each pool, or --pools FOLDER for all that are in it")
+    house = LabelHouse.open(request.pools, within=request.within)
     try:
-        if request.category:
-            room.desk(request.category)  # is there such a category?
-        app = label_app(room, access, who=request.who)
+        place = ""
+        if request.category:  # is there such a category?
+            place = f"p/{house.with_category(request.category)}/c/{quote(request.category, safe='')}"
+        app = label_app(house, access, who=request.who)
         with stop_on_signal("this label") as stop, serving(app, access, port=request.port) as address:
-            url = _url(address, request.category)
+            url = _url(address, place)
             typer.echo(url)
             typer.echo("Ctrl-C ends; what the page shows without a dashed frame is on disk", err=True)
             if opens:
@@ -51,7 +56,7 @@ def serve(request: PageRequest, *, opens: bool) -> None:
             while not stop.is_asked:
                 time.sleep(0.1)
     finally:
-        room.close()
+        house.close()
     stop.exit()
 
 
@@ -66,6 +71,18 @@ def refuse(where: str, **options: Any) -> None:
         raise UsageError(f"{given[0]} has no effect {where}; remove it")
 
 
-def _url(address: Address, category: str) -> str:
+def one_of(pools: Sequence[Path], within: Path | None) -> Path:
+    """The pool of a command that works with one.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    refuse("for labels from the shell", pools=within)
+    if len(pools) != 1:
+        raise UsageError(f"labels from the shell are for one pool: expected one --pool, not {len(pools)}")
+    return pools[0]
+
+
+def _url(address: Address, place: str) -> str:
     start, _, query = address.url.partition("?")
-    return (f"{start}c/{quote(category, safe='')}" if category else start) + (f"?{query}" if query else "")
+    return start + place + (f"?{query}" if query else "")

@@ -153,7 +153,10 @@ def ask(
 
 @app.command()
 def label(
-    pool: PoolFolder,
+    pool: Annotated[
+        list[Path] | None, typer.Option("--pool", help="A pool's folder; for the page, may be given again.")
+    ] = None,
+    pools: Annotated[Path | None, typer.Option(help="A folder: the page shows all pools in it.")] = None,
     name: Annotated[str | None, typer.Argument(help="The category; none: open the labelling page.")] = None,
     value: Annotated[
         str | None, typer.Argument(help="positive, negative, unsure, or undo: takes back the newest label.")
@@ -176,11 +179,14 @@ def label(
 
     if name is None:
         _mine_page.refuse("without a category and photos", audit=audit, json=json)
-        request = _mine_page.PageRequest(pool=pool, category=category, host=host, port=port, token=token, who=who)
-        _mine_page.serve(request, opens=browser)
+        where = _mine_page.PageRequest(
+            pools=pool or [], within=pools, category=category, host=host, port=port, token=token, who=who
+        )
+        _mine_page.serve(where, opens=browser)
         return
     _mine_page.refuse("for labels from the shell", category=category, host=host, port=port, token=token)
-    _mine_labels.label(name, value or "", pool, photos or [], is_audit=audit, who=who, as_json=json)
+    one = _mine_page.one_of(pool or [], pools)
+    _mine_labels.label(name, value or "", one, photos or [], is_audit=audit, who=who, as_json=json)
 
 
 @app.command("label-import")

@@ -113,19 +113,18 @@ class LabelLog:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("BEGIN IMMEDIATE")
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version > FORMAT:
-                    raise UsageError(f"{path}: labels of format {version}; this narrowcast reads up to {FORMAT}")
-                columns = ", ".join(
-                    f"{name} {'REAL' if name == 'time_s' else 'TEXT'} NOT NULL"
-                    + (" UNIQUE" if name == "event_id" else "")
-                    for name in COLUMNS
-                )
-                connection.execute(f"CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, {columns})")
-                connection.execute("CREATE INDEX IF NOT EXISTS by_category ON events (category, seq)")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-                connection.execute("COMMIT")
+                if _version(path, connection) < FORMAT:  # to open one that is there writes nothing
+                    connection.execute("BEGIN IMMEDIATE")
+                    _version(path, connection)  # another process may have made it meanwhile
+                    columns = ", ".join(
+                        f"{name} {'REAL' if name == 'time_s' else 'TEXT'} NOT NULL"
+                        + (" UNIQUE" if name == "event_id" else "")
+                        for name in COLUMNS
+                    )
+                    connection.execute(f"CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, {columns})")
+                    connection.execute("CREATE INDEX IF NOT EXISTS by_category ON events (category, seq)")
+                    connection.execute(f"PRAGMA user_version = {FORMAT}")
+                    connection.execute("COMMIT")
             except BaseException:
                 connection.close()
                 raise
@@ -278,6 +277,13 @@ def check_category(name: str) -> None:
         raise UsageError(f"category '{name}': expected a plain name, not a path: no / \\ : and no dot in front")
     if len(name.encode()) > 200:
         raise UsageError(f"category '{name[:40]}…': longer than 200 bytes")
+
+
+def _version(path: Path, connection: sqlite3.Connection) -> int:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise UsageError(f"{path}: labels of format {version}; this narrowcast reads up to {FORMAT}")
+    return version
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from narrowcast.core.errors import UsageError, did_you_mean
 from narrowcast.mine.labels import VALUES, LabelEvent
 from narrowcast.web.label_desk import Desk
+from narrowcast.web.label_house import LabelHouse, NoPool
 from narrowcast.web.label_room import LabelRoom, NoCategory
 
 EVENT_ID = re.compile(r"[0-9A-Za-z-]{8,64}(\.[0-9]{1,6})?")
@@ -82,13 +83,26 @@ class Asked:
         return value
 
 
-async def desk_of(room: LabelRoom, request: Request) -> Desk:
+async def room_of(house: LabelHouse, request: Request) -> LabelRoom:
+    """The room of the pool in the request's path.
+
+    Raises:
+        HTTPException: 404 where there is none.
+    """
+    identity = request.path_params["pool"]
+    try:
+        return house.open_room(identity) or await run_in_threadpool(house.room, identity)
+    except NoPool as error:
+        raise HTTPException(404, str(error)) from None
+
+
+async def desk_of(house: LabelHouse, request: Request) -> Desk:
     """The desk of the category in the request's path.
 
     Raises:
         HTTPException: 404 where there is none.
     """
-    name = request.path_params["category"]
+    room, name = await room_of(house, request), request.path_params["category"]
     try:
         return room.open_desk(name) or await run_in_threadpool(room.desk, name)
     except NoCategory as error:

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -20,6 +20,7 @@ from narrowcast.core.files import write_json
 from narrowcast.mine.labels import LabelEvent
 from narrowcast.mine.ledger import GROUP, Ledger
 from narrowcast.mine.session import RECENT, MiningSession
+from narrowcast.web.label_cards import numbers_of
 from narrowcast.web.label_numbers import Overview, look
 from narrowcast.web.label_pool import LabelPool
 from narrowcast.web.label_sheet import Rank, Sheet, Wish, compose, glance, name_of, whole
@@ -266,13 +267,7 @@ class Desk:
         """The category in one line."""
         with self._lock:
             self._ledger.follow()
-            values = list(self._ledger.train.values())
-            return {
-                "name": self.category,
-                **{value: values.count(value) for value in ("positive", "negative", "unsure")},
-                "audited": len(self._ledger.audit),
-                "people": len(self._ledger.people()),
-            }
+            return asdict(numbers_of(self._ledger, self.category))
 
     def quick(self) -> dict[str, Any]:
         """What follows from the labels alone."""

@@ -12,12 +12,12 @@ from narrowcast.mine.labels import LabelEvent
 from narrowcast.web import label_views as views
 from narrowcast.web.answers import json_ok, read_object
 from narrowcast.web.application import page
-from narrowcast.web.label_asked import Asked, desk_of, event_of
+from narrowcast.web.label_asked import Asked, desk_of, event_of, room_of
 from narrowcast.web.label_desk import Desk
-from narrowcast.web.label_room import LabelRoom
+from narrowcast.web.label_house import LabelHouse
 from narrowcast.web.label_sheet import LEAST, MODES, MOST, Sheet
 
-OF = "/api/c/{category}"
+OF = "/api/p/{pool}/c/{category}"
 MOST_EVENTS = 2000  # of one request
 View = Callable[[Desk, Asked], dict[str, Any]]
 VIEWS: dict[str, View] = {
@@ -38,13 +38,13 @@ class DeskRoutes:
         who: the name that the page shows until somebody gives another.
     """
 
-    def __init__(self, room: LabelRoom, who: str) -> None:
-        self._room, self._who = room, who
+    def __init__(self, house: LabelHouse, who: str) -> None:
+        self._house, self._who = house, who
 
     def routes(self) -> list[Route]:
         """All of them."""
         return [
-            Route("/c/{category}", self.label),
+            Route("/p/{pool}/c/{category}", self.label),
             Route(f"{OF}/sheet", self.get_sheet),
             Route(f"{OF}/next", self.post_next, methods=["POST"]),
             Route(f"{OF}/events", self.post_events, methods=["POST"]),
@@ -54,31 +54,33 @@ class DeskRoutes:
         ]
 
     async def label(self, request: Request) -> Response:
-        desk = await desk_of(self._room, request)
-        return page("label", pool=self._room.pool.path.name, who=self._who, category=desk.category)
+        desk = await desk_of(self._house, request)
+        room, identity = await room_of(self._house, request), request.path_params["pool"]
+        name, has_more = room.pool.path.name, self._house.only is None
+        return page("label", pool=name, pool_id=identity, has_more=has_more, who=self._who, category=desk.category)
 
     async def get_sheet(self, request: Request) -> Response:
-        asked, desk = Asked(dict(request.query_params)), await desk_of(self._room, request)
+        asked, desk = Asked(dict(request.query_params)), await desk_of(self._house, request)
         return await _sheet(desk, lambda: desk.sheet(asked.who(), mode=_mode(asked), num=_num(asked)))
 
     async def post_next(self, request: Request) -> Response:
-        desk = await desk_of(self._room, request)
+        desk = await desk_of(self._house, request)
         asked = Asked(await read_object(request), {"who", "mode", "num", "sheet_id"})
         who, mode, num, sheet_id = asked.who(), _mode(asked), _num(asked), asked.text("sheet_id", "", most=64)
         return await _sheet(desk, lambda: desk.next(who, mode=mode, num=num, sheet_id=sheet_id))
 
     async def post_events(self, request: Request) -> Response:
-        desk = await desk_of(self._room, request)
+        desk = await desk_of(self._house, request)
         asked = Asked(await read_object(request), {"who", "events"})
         who, given = asked.who(), asked.objects("events", most=MOST_EVENTS)
         return json_ok(**await run_in_threadpool(_write, desk, who, given))
 
     async def get_state(self, request: Request) -> Response:
-        desk = await desk_of(self._room, request)
+        desk = await desk_of(self._house, request)
         return json_ok(**await run_in_threadpool(desk.state, Asked(dict(request.query_params)).who()))
 
     async def post_audit(self, request: Request) -> Response:
-        desk = await desk_of(self._room, request)
+        desk = await desk_of(self._house, request)
         asked = Asked(await read_object(request), {"num", "seed"})
         num, seed = asked.number("num", 200, 1, 100_000), asked.number("seed", 0, 0, 2**31)
         await run_in_threadpool(views.audit, desk, num, seed=seed)
@@ -86,7 +88,7 @@ class DeskRoutes:
 
     def _view(self, find: View) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            desk, asked = await desk_of(self._room, request), Asked(dict(request.query_params))
+            desk, asked = await desk_of(self._house, request), Asked(dict(request.query_params))
             return json_ok(**await run_in_threadpool(_found, desk, find, asked))
 
         return answer

@@ -16,9 +16,9 @@ from narrowcast.core.errors import UsageError
 from narrowcast.mine.exchange import EXPORTS, exported
 from narrowcast.mine.head import head_of, save_head
 from narrowcast.mine.session import MiningSession
-from narrowcast.web.label_asked import Asked, desk_of
+from narrowcast.web.label_asked import Asked, desk_of, room_of
 from narrowcast.web.label_desk import Desk
-from narrowcast.web.label_room import LabelRoom
+from narrowcast.web.label_house import LabelHouse
 from narrowcast.web.photos import NoPhoto
 
 Result = TypeVar("Result")
@@ -30,27 +30,27 @@ FILES = {"csv": ".csv", "coco": ".json", "fiftyone": ".json", "webdataset": ".ta
 class FileRoutes:
     """What browsers show or save."""
 
-    def __init__(self, room: LabelRoom) -> None:
-        self._room = room
+    def __init__(self, house: LabelHouse) -> None:
+        self._house = house
 
     def routes(self) -> list[Route]:
         """All of them."""
         return [
-            Route("/photo/{item}/thumb", self.get_thumb),
-            Route("/photo/{item}/full", self.get_full),
-            Route("/c/{category}/export", self.get_export),
+            Route("/p/{pool}/photo/{item}/thumb", self.get_thumb),
+            Route("/p/{pool}/photo/{item}/full", self.get_full),
+            Route("/p/{pool}/c/{category}/export", self.get_export),
         ]
 
     async def get_thumb(self, request: Request) -> Response:
-        content = await _photo(self._room.photos.thumb, request)
+        content = await _photo((await room_of(self._house, request)).photos.thumb, request)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": FOREVER})
 
     async def get_full(self, request: Request) -> Response:
-        content, kind = await _photo(self._room.photos.full, request)
+        content, kind = await _photo((await room_of(self._house, request)).photos.full, request)
         return Response(content, media_type=kind, headers={"Cache-Control": FOREVER})
 
     async def get_export(self, request: Request) -> Response:
-        desk, asked = await desk_of(self._room, request), Asked(dict(request.query_params))
+        desk, asked = await desk_of(self._house, request), Asked(dict(request.query_params))
         kind = asked.one_of("format", [*FILES, "head"], "csv")
         num_top = asked.number("top", 0, 0, 1_000_000)
         content, name = await run_in_threadpool(_export, desk, kind, num_top)

@@ -1,5 +1,6 @@
 // The labelling page: keys to labels, labels to the outbox, sheets from the server, the numbers beside them.
 import { ask, make, Refused } from "./common.js";
+import { full, ofCategory, page, thumb } from "./label_address.js";
 import { Grid } from "./label_grid.js";
 import { PointMap } from "./label_map.js";
 import { Outbox } from "./label_outbox.js";
@@ -7,7 +8,7 @@ import { showState, startSide } from "./label_side.js";
 
 const element = (id) => document.getElementById(id);
 const category = element("category").textContent;
-const api = `/api/c/${encodeURIComponent(category)}`;
+const api = ofCategory(category);
 const VALUES = { f: "positive", d: "negative", s: "unsure" };
 const VIEWS = ["label", "pseudo", "map", "positives", "disagreements", "history", "export"];
 const POLL_MS = 1500;
@@ -216,7 +217,7 @@ const fetched = new Set();
 function fetchAhead(items) {
   for (const item of items.filter((one) => !fetched.has(one))) {
     fetched.add(item);
-    new Image().src = `/photo/${item}/thumb`;
+    new Image().src = thumb(item);
   }
 }
 
@@ -266,7 +267,7 @@ function openZoom() {
 function showZoom(item = active.tile.item) {
   const tile = active.tile;
   const photo = element("zoom-photo");
-  photo.src = `/photo/${item}/full`;
+  photo.src = full(item);
   photo.alt = tile.name || "the photo at full size";
   element("zoom-told").textContent = [tile.name, tile.reason, tile.value ? `labelled ${tile.value}` : "no label"].filter(Boolean).join(" · ");
   const strip = tile.others.length ? [tile.item, ...tile.others] : [];
@@ -361,7 +362,7 @@ function eventRow(event) {
   const when = new Date(1000 * event.time_s).toLocaleString();
   const what = event.kind === "undo" ? "took something back" : event.kind === "category" ? "began the category" : event.value;
   const row = make("li", { "data-seq": event.seq },
-    event.item ? make("img", { src: `/photo/${event.item}/thumb`, alt: "", loading: "lazy" }) : null,
+    event.item ? make("img", { src: thumb(event.item), alt: "", loading: "lazy" }) : null,
     make("span", { class: event.counts ? "" : "gone" }, what),
     make("span", { class: "soft" }, [event.who, event.reason, event.purpose === "audit" ? "audit" : "", when].filter(Boolean).join(" · ")));
   if (!event.counts) row.append(make("span", { class: "soft" }, "taken back"));
@@ -376,7 +377,7 @@ function eventRow(event) {
 }
 
 function renameDownload() {
-  element("download").href = `/c/${encodeURIComponent(category)}/export?${query({ format: element("format").value, top: element("top").value || 0 })}`;
+  element("download").href = page(category, `/export?${query({ format: element("format").value, top: element("top").value || 0 })}`);
 }
 element("format").addEventListener("change", renameDownload);
 element("top").addEventListener("input", renameDownload);

@@ -1,5 +1,6 @@
 // A grid of photos that can be walked through with keys. It shows; what a key means is the page's business.
 import { make } from "./common.js";
+import { thumb } from "./label_address.js";
 
 const WORDS = { positive: "✓ yes", negative: "✗ no", unsure: "? unsure" };
 
@@ -89,7 +90,7 @@ export class Grid {
   }
 
   #made(tile, ix) {
-    const photo = make("img", { src: `/photo/${tile.item}/thumb`, alt: "", draggable: "false", decoding: "async" });
+    const photo = make("img", { src: thumb(tile.item), alt: "", draggable: "false", decoding: "async" });
     photo.addEventListener("error", () => photo.replaceWith(make("span", { class: "soft" }, "the file is gone")));
     tile.button = make("button", { class: "photo", type: "button" }, photo);
     tile.button.addEventListener("click", (event) => {

@@ -1,14 +1,15 @@
 // Labels on their way: kept in the browser until the server says that they are on disk, sent in order, again and again.
 // A label that arrives twice counts once (its event_id), so trying again is always right, also from another tab.
 import { ask, Refused } from "./common.js";
+import { ofCategory } from "./label_address.js";
 
 const PATIENCE_MS = [300, 700, 1500, 3000];
 
 export class Outbox {
   // `told`: { saved(reply, unit), refused(error, unit), changed(numWaiting, isOffline) }
   constructor(category, told) {
-    this.path = `/api/c/${encodeURIComponent(category)}/events`;
-    this.prefix = `narrowcast-outbox ${location.host} ${category} `;
+    this.path = ofCategory(category, "/events");
+    this.prefix = `narrowcast-outbox ${location.host} ${this.path} `;
     this.key = this.prefix + crypto.randomUUID();
     this.told = told;
     this.units = [];

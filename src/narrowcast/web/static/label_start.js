@@ -1,5 +1,6 @@
 // The start page: categories with their numbers, and a new one from dropped files, picked photos, words or nothing.
 import { ask, make, Refused } from "./common.js";
+import { api, examples, page, thumb } from "./label_address.js";
 
 const element = (id) => document.getElementById(id);
 const given = new Map(); // item -> how it came
@@ -10,11 +11,11 @@ who.value = localStorage.getItem("narrowcast-who") ?? who.value;
 who.addEventListener("change", () => localStorage.setItem("narrowcast-who", who.value.trim()));
 
 async function showPool() {
-  const pool = await ask("/api/pool");
+  const pool = await ask(api());
   element("pool").textContent = `${pool.photos.toLocaleString()} photos, features of ${pool.features}`;
   element("none").hidden = pool.categories.length > 0;
   element("categories").replaceChildren(...pool.categories.map((one) => make("li", {},
-    make("a", { href: `/c/${encodeURIComponent(one.name)}` },
+    make("a", { href: page(one.name) },
       make("strong", {}, one.name), make("br"),
       `${one.positive.toLocaleString()} positive, ${one.negative.toLocaleString()} negative`,
       one.unsure ? `, ${one.unsure.toLocaleString()} unsure` : "", one.audited ? `, ${one.audited.toLocaleString()} audited` : "",
@@ -28,7 +29,7 @@ function tell(text) {
 function showGiven() {
   element("given-title").hidden = !given.size;
   element("given").replaceChildren(...[...given].map(([item, name]) => make("li", { class: "tile" },
-    make("img", { src: `/photo/${item}/thumb`, alt: name }),
+    make("img", { src: thumb(item), alt: name }),
     make("button", { type: "button", "aria-label": `remove ${name}`, click: () => { given.delete(item); showGiven(); } }, "remove"))));
   for (const button of element("sample").querySelectorAll("button")) button.setAttribute("aria-pressed", String(given.has(button.dataset.item)));
   for (const tile of element("sample").children) tile.dataset.value = given.has(tile.dataset.item) ? "positive" : "";
@@ -38,7 +39,7 @@ async function take(files) {
   for (const file of files) {
     tell(`reading ${file.name}…`);
     try {
-      const kept = await ask(`/api/examples?name=${encodeURIComponent(file.name.slice(-200))}`, file);
+      const kept = await ask(examples(file.name.slice(-200)), file);
       given.set(kept.item, file.name);
       tell("");
     } catch (error) {
@@ -62,10 +63,10 @@ drop.addEventListener("drop", (event) => {
 element("files").addEventListener("change", () => take([...element("files").files]));
 
 async function showSample() {
-  const found = await ask(`/api/sample?num=60&seed=${seed}`);
+  const found = await ask(api(`/sample?num=60&seed=${seed}`));
   element("sample").replaceChildren(...found.items.map((item, ix) => {
     const button = make("button", { class: "photo", type: "button", "data-item": item, "aria-pressed": "false", "aria-label": `photo ${ix + 1}` },
-      make("img", { src: `/photo/${item}/thumb`, alt: "", loading: "lazy" }));
+      make("img", { src: thumb(item), alt: "", loading: "lazy" }));
     button.addEventListener("click", () => {
       if (given.has(item)) given.delete(item);
       else given.set(item, `photo ${ix + 1}`);
@@ -85,8 +86,8 @@ element("form").addEventListener("submit", async (event) => {
   tell("beginning…");
   try {
     const text = element("text").value.trim();
-    const made = await ask("/api/categories", { name, items: [...given.keys()], text, who: who.value.trim() });
-    location.href = `/c/${encodeURIComponent(made.category)}`;
+    const made = await ask(api("/categories"), { name, items: [...given.keys()], text, who: who.value.trim() });
+    location.href = page(made.category);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     tell(error.message);
@@ -95,4 +96,4 @@ element("form").addEventListener("submit", async (event) => {
 });
 
 showPool();
-ask("/api/text").then(({ has_text: hasText }) => { element("text-row").hidden = !hasText; });
+ask(api("/text")).then(({ has_text: hasText }) => { element("text-row").hidden = !hasText; });
