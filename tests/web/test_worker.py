@@ -2,9 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from narrowcast.web.label_pool import ON_ONE_CORE
 from narrowcast.web.worker import Worker
 
 
@@ -89,3 +92,50 @@ def test_a_closed_worker_ends_long_work_and_takes_no_more() -> None:
     worker.close()
     with pytest.raises(RuntimeError, match="closed"):
         worker.call(lambda: None)
+
+
+def test_what_is_done_ahead_runs_inside_of_what_was_asked_for() -> None:
+    """It is left again however the work ends, also where it makes way."""
+    told: list[str] = []
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        told.append("in")
+        try:
+            yield
+        finally:
+            told.append("out")
+
+    worker = Worker("test", around_ahead=around)
+    has_begun, is_done = threading.Event(), threading.Event()
+
+    def long() -> None:
+        has_begun.set()
+        while told.count("in") < 2:
+            worker.pause()
+        is_done.set()
+
+    worker.ahead("key", long)
+    assert has_begun.wait(10)
+    assert worker.call(lambda: told.copy()).result(10) == ["in", "out"]
+    assert is_done.wait(10)
+    worker.close()
+    assert told == ["in", "out", "in", "out"]
+
+
+def test_blas_has_one_thread_while_any_pool_ranks_ahead_and_its_own_number_after() -> None:
+    """Two pools that overlapped would each have given back what they found: one of them the other's limit."""
+
+    def threads() -> list[int]:
+        return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        first, second = ON_ONE_CORE(), ON_ONE_CORE()
+        first.__enter__()
+        second.__enter__()
+        assert set(threads()) == {1}
+        first.__exit__(None, None, None)
+        assert set(threads()) == {1}
+        second.__exit__(None, None, None)
+        assert threads() == before

@@ -2,10 +2,14 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from narrowcast.core.errors import NarrowcastError, StorageError
 from narrowcast.mine.catalogue import Catalogue
@@ -25,7 +29,7 @@ class LabelPool:
 
     def __init__(self, pool: Pool, log: LabelLog, *, backbone: Backbone | None = None) -> None:
         self.pool, self.log, self.photos = pool, log, Photos(self.catalogue, pool.path)
-        self.worker = Worker("narrowcast-label", begin_ahead=_on_one_core)
+        self.worker = Worker("narrowcast-label", around_ahead=ON_ONE_CORE)
         self.version = pool.store().note.name
         self._backbone = backbone
         self._features: StoredRows | None = None
@@ -116,6 +120,38 @@ class LabelPool:
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _on_one_core() -> None:
-    """What is ranked ahead leaves the other cores to whoever labels: a key waits for a disk and for three threads."""
-    torch.set_num_threads(1)  # of this thread and of later ones
+@final
+class _OneCore:
+    """What is ranked ahead leaves the other cores to whoever labels: a key waits for a disk and for three threads.
+
+    A BLAS with a thread for each core is in the way even where the thread that calls it stands back (`worker.NICE`):
+    its own threads do not, and they go on spinning when there is nothing to do. How many it has is the process's; so
+    the first of several pools that begins limits it, and the last that ends gives it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._num = threading.Lock(), 0
+        self._limit: Any = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        torch.set_num_threads(1)  # of this thread and of later ones
+        with self._lock:
+            self._num += 1
+            if self._num == 1:
+                self._limit = _blas().limit(limits=1, user_api="blas")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num -= 1
+                if not self._num:
+                    self._limit.restore_original_limits()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+ON_ONE_CORE = _OneCore()

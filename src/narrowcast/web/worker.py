@@ -7,13 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar, final
 
 log = logging.getLogger(__name__)
 NICE = 10  # on top of the program's own
 MOST_REST_S = 2.0
 Result = TypeVar("Result")
+Around = Callable[[], AbstractContextManager[object]]
 
 
 class Abandoned(Exception):
@@ -25,11 +26,11 @@ class Worker:
     """Runs calls one after the other, never two at once.
 
     Args:
-        begin_ahead: called once in the thread that does things ahead.
+        around_ahead: what is done ahead runs inside of it.
     """
 
-    def __init__(self, name: str, *, begin_ahead: Callable[[], object] = lambda: None) -> None:
-        self._begin_ahead = begin_ahead
+    def __init__(self, name: str, *, around_ahead: Around = nullcontext) -> None:
+        self._around_ahead = around_ahead
         self._wake = threading.Condition()
         self._working = threading.Lock()
         self._awaited: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
@@ -103,7 +104,6 @@ class Worker:
         with suppress(OSError):  # those who wait for an answer come first, whatever is computed; Linux knows threads
             here = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, here, min(19, os.getpriority(os.PRIO_PROCESS, here) + NICE))
-        self._begin_ahead()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: (self._ahead and not self._num_awaited) or self._is_closed)
@@ -124,7 +124,8 @@ class Worker:
         """Whether it came to an end, good or bad."""
         with self._working:
             try:
-                what()
+                with self._around_ahead():
+                    what()
             except Abandoned:
                 return False
             except Exception:  # nobody waits for it, so only the log can tell
