@@ -13,6 +13,7 @@ from narrowcast.mine.pool import Pool
 from narrowcast.models.callable_backbone import CallableBackbone
 from narrowcast.web.access import Access
 from narrowcast.web.label_app import label_app
+from narrowcast.web.label_house import LabelHouse, pool_id
 from narrowcast.web.label_room import LabelRoom
 
 from .clients import client, refused
@@ -245,11 +246,12 @@ def test_a_pool_that_keeps_photos_apart_stacks_none(pool: Pool, backbone: Callab
     """Pictures of one frame with several labels look alike, and one key would have answered for all of them."""
     stacked = []
     for name in ("owl", "heron"):
-        room = LabelRoom.open(pool.path, backbone=backbone)
-        with client(label_app(room, Access(), who="me")) as page:
+        house = LabelHouse.open([pool.path], backbone=backbone)
+        room = house.room(pool_id(pool.path))
+        with client(label_app(house, Access(), who="me"), pool=pool_id(pool.path)) as page:
             page.post("/api/categories", json={"name": name, "items": reds(room, 2), "who": "me"})
             sheet = page.get(f"/api/c/{name}/sheet", params={"who": "me", "num": 4}).json()["sheet"]
-        room.close()
+        house.close()
         stacked.append(sum(len(tile["others"]) for tile in sheet["tiles"]))
         pool.keep_apart()
     assert stacked[0] > 0 == stacked[1]
