@@ -23,7 +23,7 @@ def load_teacher(
     """The teacher that `spec` names.
 
     Args:
-        spec: one of `NAMES`, the path of a TOML card, a folder of label PNGs, or `module:function`.
+        spec: one of `NAMES`, `espnetv2:FILE`, the path of a TOML card, a folder of label PNGs, or `module:function`.
         device: for networks; LiteRT files run on the CPU whatever it is.
         num_threads: for LiteRT and ONNX files; torch has its own setting.
         confidence: least score of an instance, for teachers that have instances; None: not asked for, their default.
@@ -39,6 +39,9 @@ def load_teacher(
         build, effective = NAMES[spec]
         _refuse(options.keys() - effective, spec)
         return build(device=device, **options)
+    if spec.startswith(ESPNET):
+        _refuse(options.keys() - PLAIN, spec)
+        return _espnet(Path(spec.removeprefix(ESPNET)), device=device, **options)
     _refuse(options.keys(), spec)
     if spec.endswith(".toml"):
         return _from_card(Path(spec), device=device, num_threads=num_threads)
@@ -61,8 +64,8 @@ def _suggestion(spec: str) -> str:
     if "/" in spec or "\\" in spec:
         return "no such folder of masks (a card ends in .toml)"
     return (
-        f"no such teacher{did_you_mean(spec, NAMES)}; it is one of {', '.join(NAMES)}, the path of a TOML card,"
-        " a folder of masks or module:function"
+        f"no such teacher{did_you_mean(spec, NAMES)}; it is one of {', '.join(NAMES)}, espnetv2:FILE, the path of a"
+        " TOML card, a folder of masks or module:function"
     )
 
 
@@ -121,6 +124,12 @@ def _callable(spec: str) -> Teacher:
     return load_callable(spec)
 
 
+def _espnet(weights: Path, **options: Any) -> Teacher:
+    from narrowcast.models.espnet_teacher import EspnetTeacher
+
+    return EspnetTeacher(weights, **options)
+
+
 def _embedded(**options: Any) -> Teacher:
     from narrowcast.models.embedded import EmbeddedTeacher
 
@@ -154,6 +163,7 @@ def _semantic(name: str) -> Callable[..., Teacher]:
     return build
 
 
+ESPNET = "espnetv2:"  # and a file of weights
 INSTANCES, PLAIN = {"confidence", "max_side"}, {"max_side"}  # options that have an effect
 NAMES: dict[str, tuple[Callable[..., Teacher], set[str]]] = {
     "embedded": (_embedded, PLAIN),
