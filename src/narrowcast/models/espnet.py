@@ -205,13 +205,18 @@ class _PyramidPool(nn.Module):
 
 
 def _at_scale(maps: Maps, scale: float, stage: nn.Module) -> Maps:
-    size_hw = maps.shape[-2:]
-    scaled_hw = [max(MIN_POOLED_SIDE, math.ceil(side * scale)) for side in size_hw]
+    height, width = (int(side) for side in maps.shape[-2:])
+    size_hw = (height, width)
+    scaled_hw = (_scaled(height, scale), _scaled(width, scale))
     if scale < 1:
         return _resized(stage(F.adaptive_avg_pool2d(maps, scaled_hw)), size_hw)
     if scale > 1:
         return F.adaptive_avg_pool2d(stage(_resized(maps, scaled_hw)), size_hw)
     return stage(maps)
+
+
+def _scaled(side: int, scale: float) -> int:
+    return max(MIN_POOLED_SIDE, math.ceil(side * scale))
 
 
 @final
