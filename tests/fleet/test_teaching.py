@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from narrowcast.core.errors import SourceError
+from narrowcast.fleet.cameras import FleetConfig
+from narrowcast.fleet.ray_teachers import TeacherActor
 from narrowcast.fleet.teaching import Batcher, Request, answer_all
 from narrowcast.models.embedded import EmbeddedTeacher
 from narrowcast.models.teacher import TeacherLabels
@@ -90,3 +92,47 @@ def test_the_embedded_teacher_says_the_same_of_several_images(rng: np.random.Gen
     images = [np.kron(rng.integers(0, 256, (3, 4, 3)), np.ones((12, 16, 1))).astype(np.uint8) for _ in range(3)]
     for image, answer in zip(images, teacher.answer_all(images), strict=True):
         assert (teacher(image).labels == answer.labels).mean() > 0.99
+
+
+def asked_at_once(config: FleetConfig, images: Sequence[np.ndarray]) -> tuple[list[TeacherLabels], dict[int, int]]:
+    """What a teacher's actor answers to cameras that all ask at the same moment, and its batches."""
+
+    async def scenario() -> tuple[list[TeacherLabels], dict[int, int]]:
+        actor = TeacherActor(config)
+        answers = await asyncio.gather(*(actor.answer(image, ix) for ix, image in enumerate(images)))
+        return answers, await actor.batches()
+
+    threads = torch.get_num_threads()
+    try:
+        return asyncio.run(scenario())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_cameras_that_ask_at_once_are_one_call_of_the_network(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very actor that a fleet has, with the teacher that ships inside."""
+    sizes = []
+    original = EmbeddedTeacher.answer_all
+
+    def counted(self: EmbeddedTeacher, images_rgb: Sequence[np.ndarray]) -> list[TeacherLabels]:
+        sizes.append(len(images_rgb))
+        return original(self, images_rgb)
+
+    monkeypatch.setattr(EmbeddedTeacher, "answer_all", counted)
+    images = [np.kron(rng.integers(0, 256, (3, 4, 3)), np.ones((12, 16, 1))).astype(np.uint8) for _ in range(4)]
+    answers, batches = asked_at_once(FleetConfig(teacher="embedded", device="cpu", max_batch=3), images)
+    assert (batches, sizes) == ({3: 1, 1: 1}, [3, 1])
+    alone = EmbeddedTeacher(device=torch.device("cpu"))
+    for image, answer in zip(images, answers, strict=True):
+        assert (alone(image).labels == answer.labels).mean() > 0.99
+
+
+@pytest.mark.gpu
+def test_cameras_that_ask_at_once_are_one_call_on_a_gpu(rng: np.random.Generator) -> None:
+    images = [np.kron(rng.integers(0, 256, (9, 12, 3)), np.ones((16, 16, 1))).astype(np.uint8) for _ in range(8)]
+    on_gpu, batches = asked_at_once(FleetConfig(teacher="embedded", device="cuda"), images)
+    assert batches == {8: 1}
+    on_cpu, _ = asked_at_once(FleetConfig(teacher="embedded", device="cpu"), images)
+    assert np.mean([(one.labels == other.labels).mean() for one, other in zip(on_gpu, on_cpu, strict=True)]) > 0.9

@@ -188,6 +188,20 @@ def test_labels_at_of_one_class_is_flat() -> None:
     assert (pixels.labels_at(logits, (7, 9)) == 2).all()
 
 
+@pytest.mark.usefixtures("use_hub")
+def test_several_images_in_one_call_get_what_each_gets_alone() -> None:
+    images = [noise(40, 56), noise(40, 56)[::-1].copy(), 255 - noise(40, 56)]
+    teachers = (
+        MaskRCNNTeacher(device=CPU, confidence=0.012, max_side=64),
+        SemanticTeacher("lraspp-mnv3", device=CPU, max_side=64),
+    )
+    for teacher in teachers:
+        for image, answer in zip(images, teacher.answer_all(images), strict=True):
+            alone = teacher(image)
+            assert (alone.labels == answer.labels).mean() > 0.99
+            assert (alone.boxes_xyxy is None) == (answer.boxes_xyxy is None)
+
+
 @pytest.mark.gpu
 @pytest.mark.usefixtures("use_hub")
 def test_cuda_agrees_with_the_cpu() -> None:

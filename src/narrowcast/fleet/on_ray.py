@@ -15,7 +15,7 @@ from narrowcast.core.errors import NarrowcastError
 from narrowcast.fleet.cameras import CameraConfig, Fleet
 from narrowcast.fleet.host import CameraHost
 from narrowcast.fleet.lease import LEASE_S, Contact, Lease
-from narrowcast.fleet.ray_session import connected
+from narrowcast.fleet.ray_session import Head, HeadLostError, connected
 from narrowcast.fleet.ray_teachers import DistantTeacher, TeacherActor
 from narrowcast.fleet.state import CameraState
 from narrowcast.fleet.turns import Turns
@@ -74,6 +74,7 @@ class RayWorkers:
         self, ray: Any, fleet: Fleet, out: Path, *, num_workers: int, num_teachers: int, lease_s: float = LEASE_S
     ) -> None:
         self._ray, self.num, config = ray, num_workers, fleet.config
+        self._head = Head(ray.get_runtime_context().gcs_address)
         spread = {"max_restarts": -1, "scheduling_strategy": "SPREAD", "num_cpus": 1}
         teacher = ray.remote(num_gpus=config.gpus_per_teacher, max_task_retries=-1, max_concurrency=MANY, **spread)(
             TeacherActor
@@ -100,7 +101,12 @@ class RayWorkers:
     def keep(
         self, cameras: Sequence[Sequence[CameraConfig]], rates: Mapping[str, float]
     ) -> list[list[CameraState] | None]:
-        """As of `run.Workers`. Nobody is waited for longer than a moment; who is lost is only greeted."""
+        """As of `run.Workers`. Nobody is waited for longer than a moment; who is lost is only greeted.
+
+        Raises:
+            HeadLostError: Ray can place nothing any more.
+        """
+        self._head.check()
         for worker, host in enumerate(self.hosts):
             if self._out[worker] is not None:
                 continue
@@ -118,6 +124,11 @@ class RayWorkers:
     def forget(self, worker: int, name: str) -> None:
         """As of `run.Workers`."""
         self.hosts[worker].forget.remote(name)
+
+    def end(self) -> None:
+        """End all actors."""
+        for actor in [*self.hosts, *self.teachers]:
+            self._ray.kill(actor)
 
     def _greet(self, worker: int) -> Any:
         call = self.hosts[worker].process_id.remote()
@@ -184,11 +195,15 @@ def on_ray(
         DependencyError: Ray is not installed.
         UsageError: there is no Ray at `address`.
         NarrowcastError: no teacher could begin.
+        HeadLostError: from the block, where the head of Ray is lost.
     """
     with connected(address, num_cpus=num_workers + num_teachers) as ray:
         workers = RayWorkers(ray, fleet, out, num_workers=num_workers, num_teachers=num_teachers, lease_s=lease_s)
         try:
             yield workers
-        finally:
-            for actor in [*workers.hosts, *workers.teachers]:
-                ray.kill(actor)
+        except HeadLostError:
+            raise  # nobody is left who could end them; they end by themselves
+        except BaseException:
+            workers.end()
+            raise
+        workers.end()

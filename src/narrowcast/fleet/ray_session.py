@@ -2,13 +2,51 @@
 
 import os
 import secrets
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
-from narrowcast.core.errors import DependencyError, UsageError
+from narrowcast.core.errors import DependencyError, NarrowcastError, UsageError
 
 STORE_BYTES = 256 * 2**20  # of objects on their way: a 1280×720 frame has 2.8 MB; Ray's own default is 30% of memory
+HEAD_S = 15.0  # ours: a head that takes no connection for so long is lost; Ray itself ends this process after 60
+
+
+class HeadLostError(NarrowcastError):
+    """The head of Ray is gone, and with it whoever could start anything anew."""
+
+
+@final
+class Head:
+    """The process of Ray without which nothing can be placed. Ray itself says nothing of its death before it is late.
+
+    Args:
+        address: host:port.
+        lost_s: for so long it may not be reached.
+    """
+
+    def __init__(self, address: str, *, lost_s: float = HEAD_S) -> None:
+        host, _, port = address.rpartition(":")
+        self.address, self._place, self._lost_s = address, (host.strip("[]"), int(port)), lost_s
+        self._heard = time.monotonic()
+
+    def check(self) -> None:
+        """Nothing, where it takes a connection or has lately.
+
+        Raises:
+            HeadLostError: it has not for too long.
+        """
+        try:
+            socket.create_connection(self._place, timeout=1.0).close()
+            self._heard = time.monotonic()
+        except OSError as error:
+            if time.monotonic() - self._heard > self._lost_s:
+                raise HeadLostError(
+                    f"the head of Ray at {self.address} is gone: workers that are left end their cameras within 45 s;"
+                    " then fleet run --resume goes on, with another Ray or without --workers"
+                ) from error
 
 
 def load_ray() -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, final
 
-from narrowcast.core.errors import ConfigError, StorageError, UsageError
+from narrowcast.core.errors import ConfigError, NarrowcastError, StorageError, UsageError
 from narrowcast.core.runtime import pick_device
 from narrowcast.fleet.budget import share_calls
 from narrowcast.fleet.cameras import CameraConfig, Fleet, changed_for_all, read_fleet
@@ -91,6 +91,7 @@ def run_fleet(
         UsageError: `out` holds a fleet and `resume` is not given.
         ConfigError: the file is wrong when the fleet begins.
         StorageError: `out` cannot be written.
+        NarrowcastError: whoever runs the cameras is lost for good; `events.jsonl` says so too.
     """
     if (out / STATE).exists() and not resume:
         raise UsageError(f"{out}: holds a fleet already; use --resume to go on, or another --out")
@@ -106,7 +107,11 @@ def run_fleet(
     while True:
         stopping = should_stop()
         began = time.monotonic()
-        report = crew.tick(stopping=stopping)
+        try:
+            report = crew.tick(stopping=stopping)
+        except NarrowcastError as error:
+            write_event(out, "fleet failed", message=str(error))
+            raise
         yield report
         if report.has_ended:
             write_event(out, "ended", stopped=stopping)
@@ -184,7 +189,10 @@ class _Crew:
     def _place(self, camera: CameraConfig) -> None:
         """Give a camera that is new, or whose worker is gone, to the one with the fewest."""
         known = self._known.get(camera.name)
-        if known is not None and (known.state.has_ended or known.worker not in self.workers.absent):
+        absent = self.workers.absent
+        if known is not None and (
+            known.state.has_ended or known.worker not in absent or len(absent) == self.workers.num
+        ):
             return
         worker = self._least_loaded()
         if known is None:

@@ -1,6 +1,7 @@
 """The thesis's teacher: Mask R-CNN on COCO's 80 classes, from torchvision."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, final
 
@@ -64,10 +65,17 @@ class MaskRCNNTeacher:
         own = {name: ix for ix, name in enumerate(COCO)}
         self._table = torch.tensor([own.get(name, 0) for name in WEIGHTS[version].meta["categories"]], device=device)
 
-    @torch.inference_mode()
     def __call__(self, image_rgb: UInt8[np.ndarray, "h w 3"], *, frame_index: int | None = None) -> TeacherLabels:
-        height, width = image_rgb.shape[:2]
-        found = self._network(list(pixels.to_images(image_rgb, (width, height), self._device)))[0]
+        return self.answer_all([image_rgb])[0]
+
+    @torch.inference_mode()
+    def answer_all(self, images_rgb: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[TeacherLabels]:
+        """Labels of images of one size, in one call of the network."""
+        height, width = images_rgb[0].shape[:2]
+        images = [pixels.to_images(image_rgb, (width, height), self._device)[0] for image_rgb in images_rgb]
+        return [self._answer(found) for found in self._network(images)]
+
+    def _answer(self, found: dict[str, Tensor]) -> TeacherLabels:
         class_ix = self._table[found["labels"]]
         kept = class_ix > 0  # drops the numbers that COCO never gave to a class
         labels = paint(found["masks"][:, 0] > 0.5, class_ix, kept)

@@ -1,6 +1,6 @@
 """torchvision's semantic segmenters as teachers: VOC's 21 classes, trained on COCO images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,15 +83,20 @@ class SemanticTeacher:
         self._std = torch.tensor(STD, device=device).view(3, 1, 1)
         self._device, self._max_side = device, max_side
 
-    @torch.inference_mode()
     def __call__(self, image_rgb: UInt8[np.ndarray, "h w 3"], *, frame_index: int | None = None) -> TeacherLabels:
-        height, width = image_rgb.shape[:2]
+        return self.answer_all([image_rgb])[0]
+
+    @torch.inference_mode()
+    def answer_all(self, images_rgb: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[TeacherLabels]:
+        """Labels of images of one size, in one call of the network."""
+        height, width = images_rgb[0].shape[:2]
         scale = min(SHORT_SIDE / min(height, width), self._max_side / max(height, width))
-        images = pixels.to_images(image_rgb, pixels.scaled_size((width, height), scale), self._device)
+        size_wh = pixels.scaled_size((width, height), scale)
+        images = torch.cat([pixels.to_images(image_rgb, size_wh, self._device) for image_rgb in images_rgb])
         on_cuda = self._device.type == "cuda"
         with pixels.reduced_precision(self._device) if on_cuda else nullcontext():
             logits = self._logits((images - self._mean) / self._std)
-        return TeacherLabels(pixels.labels_at(logits[0], (height, width)))
+        return [TeacherLabels(pixels.labels_at(planes, (height, width))) for planes in logits]
 
     def _logits(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes h2 w2"]:
         features = self._backbone(images)
