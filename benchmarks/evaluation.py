@@ -30,14 +30,15 @@ from narrowcast.stream.methods import parse_methods
 from narrowcast.stream.street import CAMVID
 
 METHODS = (
-    "default-0.8,default-0.9,learning-0.8,thesis-0.7,thesis-0.8,thesis-0.9,"
+    "default-0.8,default-0.9,look-ahead-0.8,look-ahead-0.9,learning-0.8,thesis-0.7,thesis-0.8,thesis-0.9,"
     "flow-dis-4,flow-dis-8,flow-dis-16,flow-dis-32,flow-dis-64,"
+    "flow-dis-ahead-4,flow-dis-ahead-8,flow-dis-ahead-16,flow-dis-ahead-32,"
     "flow-dis-fast-4,flow-dis-fast-8,flow-dis-fast-16,flow-dis-fast-32,flow-dis-fast-64,hold-8,hold-16,frozen"
 )
 TEACHER, CLASSES, SIZE = "deeplab-voc-tta", "person,car+bus=auto", 384
 QUICK_FRAMES = 24
 SCORE = "miou_pooled_with_teacher_labels"
-RIVALS = ("flow-dis", "flow-dis-fast", "hold")
+RIVALS = ("flow-dis", "flow-dis-fast", "flow-dis-ahead", "hold")
 KEPT = (
     "source",
     "method",

@@ -11,19 +11,23 @@ CLIPS, SCORE = ("vtest", "one-by-one"), "miou_pooled_with_teacher_labels"
 OUT = HERE.parent / "docs" / "images" / "accuracy-cost.svg"
 FAMILIES = {
     "default": "#0072B2",
+    "look-ahead": "#E69F00",
     "learning": "#56B4E9",
     "thesis": "#D55E00",
     "flow-dis": "#009E73",
     "flow-dis-fast": "#8BC34A",
+    "flow-dis-ahead": "#00695C",
     "hold": "#888888",
     "frozen": "#CC79A7",
 }
 NAMES = {
     "default": "narrowcast",
+    "look-ahead": "narrowcast, looking ahead (recorded video)",
     "learning": "narrowcast, always learning",
     "thesis": "Algorithm 1 as printed",
     "flow-dis": "optical flow",
     "flow-dis-fast": 'optical flow, OpenCV\'s "fast"',
+    "flow-dis-ahead": "optical flow, looking ahead",
     "hold": "last label held",
 }
 

@@ -151,12 +151,13 @@ def stream(result: dict[str, Any]) -> str:
 def evaluation(result: dict[str, Any]) -> str:
     """Every method over all streams: accuracy, cost, both against flow, and accuracy by data set."""
     groups = list(dict.fromkeys(result["groups"].values()))
-    rivals = {"flow-dis": "less flow at equal cost (streams below)", "flow-dis-fast": "less OpenCV's fast flow"}
     rivals = {
-        key: text
-        for key, text in rivals.items()
-        if all(key in row["less_at_equal_cost"] for row in result["methods"].values())
+        "flow-dis": "less flow at equal cost (streams below)",
+        "flow-dis-fast": "less OpenCV's fast flow",
+        "flow-dis-ahead": "less flow that looks ahead",
     }
+    compared = [row["less_at_equal_cost"] for row in result["methods"].values()]
+    rivals = {key: text for key, text in rivals.items() if any(row.get(key) is not None for row in compared)}
     head = ["method", f"mIoU, {result['streams']} streams", "speedup", *rivals.values(), *groups]
     rows = []
     for name, row in result["methods"].items():

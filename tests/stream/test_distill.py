@@ -15,6 +15,7 @@ from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream.distill import (
     DEFAULT,
     LEARNING,
+    LOOK_AHEAD,
     METHODS,
     THESIS,
     DistillConfig,
@@ -133,7 +134,7 @@ def test_reports_tell_the_accuracy_before_and_after_learning() -> None:
 
 
 def test_the_thesis_method_is_that_of_section_2_2() -> None:
-    assert METHODS == {"default": DEFAULT, "learning": LEARNING, "thesis": THESIS}
+    assert METHODS == {"default": DEFAULT, "look-ahead": LOOK_AHEAD, "learning": LEARNING, "thesis": THESIS}
     assert THESIS.learner == replace(NO_PRIOR, optimizer="sgd", learning_rate=0.01, momentum=0.9)
     assert THESIS.schedule == StrideSchedule(min_stride=8, max_stride=64, max_updates=8)
     assert (THESIS.asks, THESIS.replay, THESIS.min_area) == ("multiple", 0, 0.0)

@@ -13,7 +13,7 @@ import pytest
 from fakes import same_tensors
 from narrowcast.core import checkpoint
 from narrowcast.core.config import to_dict
-from narrowcast.core.errors import StorageError, UsageError
+from narrowcast.core.errors import NarrowcastError, StorageError, UsageError, WeightsError
 from narrowcast.core.runs import RunFolder
 from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream.distill import StreamReport
@@ -33,17 +33,21 @@ from stream_runs import (
     summary,
 )
 
+AHEAD = replace(BRISK, look_ahead=6, trial=3, patience=2)
+
 
 class FailingTeacher(CountedTeacher):
     """Breaks down on one frame."""
 
-    def __init__(self, labels: Sequence[np.ndarray], *, fails_at: int) -> None:
+    def __init__(
+        self, labels: Sequence[np.ndarray], *, fails_at: int, error: type[NarrowcastError] = StorageError
+    ) -> None:
         super().__init__(labels)
-        self.fails_at = fails_at
+        self.fails_at, self.error = fails_at, error
 
     def __call__(self, image_rgb: np.ndarray, *, frame_index: int | None = None) -> TeacherLabels:
         if frame_index is not None and frame_index >= self.fails_at:
-            raise StorageError("the teacher broke down")
+            raise self.error("the teacher broke down")
         return super().__call__(image_rgb, frame_index=frame_index)
 
 
@@ -113,6 +117,39 @@ def test_a_run_that_was_cut_off_goes_on_without_gap_or_double(
     with open_source(path / "labelled.mp4") as video:
         assert [frame.time_s for frame in video] == [frame.time_s for frame in FRAMES]
     assert not (path / "parts").exists()
+
+
+@pytest.mark.parametrize("cut_off", CUTS)
+def test_a_run_that_looks_ahead_goes_on_from_a_frame_for_which_none_waits(
+    cut_off: Callable[[Path, RunConfig], list[StreamReport]], tmp_path: Path, no_page: None
+) -> None:
+    config = replace(CONFIG, distill=AHEAD, outputs=("rle",))
+    straight = [report.teacher_ran for report in run(tmp_path / "whole", config=config)]
+    cut_off(tmp_path / "run", config)
+    first = next_frame(tmp_path / "run")
+    assert first == 0 or straight[first - 1]  # whose labels are the last that were needed
+    run(tmp_path / "run", config=config, resume=True)
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+    assert scores(tmp_path / "run") == scores(tmp_path / "whole")
+    found, expected = (tmp_path / name / "labels.jsonl" for name in ("run", "whole"))
+    assert found.read_bytes() == expected.read_bytes()
+
+
+def test_a_run_that_looks_ahead_keeps_all_frames_when_it_is_stopped_or_its_teacher_fails(
+    tmp_path: Path, no_page: None
+) -> None:
+    config = replace(CONFIG, distill=AHEAD)
+    seen = iter(range(99))
+    stopped = run(tmp_path / "stopped", config=config, should_stop=lambda: next(seen) >= 10)
+    assert [report.frame for report in stopped] == list(range(len(stopped)))
+    assert summary(tmp_path / "stopped")["frames"] == len(stopped) == next_frame(tmp_path / "stopped")
+    run(tmp_path / "stopped", config=config, resume=True)
+    assert [line["frame"] for line in lines(tmp_path / "stopped")] == list(range(NUM))
+    with pytest.raises(WeightsError, match="broke down"):
+        failing = FailingTeacher(LABELS, fails_at=12, error=WeightsError)
+        run(tmp_path / "failed", config=replace(config, score_every=0), teacher=failing)
+    assert [line["frame"] for line in lines(tmp_path / "failed")] == list(range(summary(tmp_path / "failed")["frames"]))
+    assert summary(tmp_path / "failed")["status"] == "failed"
 
 
 def test_a_run_can_be_cut_off_again_and_again(tmp_path: Path, whole: Path, no_page: None) -> None:

@@ -24,7 +24,8 @@ def run(
     ] = "all",
     accuracy: Annotated[float | None, typer.Option(help="Mean IoU that is enough, in (0, 1). [default: 0.8]")] = None,
     method: Annotated[
-        str, typer.Option(help="default; learning: the student always learns; thesis: Algorithm 1.")
+        str,
+        typer.Option(help="default; look-ahead: for files; learning: the student always learns; thesis: Algorithm 1."),
     ] = "default",
     student: Annotated[
         str, typer.Option(help="pretrained, jitnet, mobilenetv2 or a .safetensors file.")
@@ -143,7 +144,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for summary.json, report.html and every run; more can be added.")],
     classes: Annotated[str, typer.Option(help="As in stream run.")] = "all",
     methods: Annotated[
-        str, typer.Option(help="default-0.8, thesis-0.7, flow-dis-8, hold-8, frozen, segmenter:TEACHER; see docs.")
+        str,
+        typer.Option(
+            help="default-0.8, look-ahead-0.8, thesis-0.7, flow-dis-8, hold-8, frozen, segmenter:TEACHER; see docs."
+        ),
     ] = "default-0.8,thesis-0.8,flow-dis-8,hold-8,frozen",
     size: Annotated[
         str | None, typer.Option(help="The students' size: WIDTHxHEIGHT, or the longest side; default: the frames'.")

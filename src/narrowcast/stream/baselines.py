@@ -18,8 +18,9 @@ from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import Frame
 from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.distill import StreamReport, relabelled
 from narrowcast.stream.learner import Learner, LearnerConfig, shrink
+from narrowcast.stream.look_ahead import LookAhead
 from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.optical_flow import OpticalFlow
 from narrowcast.stream.schedule import has_elapsed
@@ -50,12 +51,33 @@ def flow(
     every: int,
     size_wh: tuple[int, int],
     optical_flow: OpticalFlow | None = None,
+    looks_ahead: bool = False,
 ) -> Iterator[StreamReport]:
     """The teacher's last labels, moved with the picture by optical flow at `size_wh`; DIS where none is given.
 
+    Args:
+        looks_ahead: frames wait for the teacher's next labels and hear both (`stream.look_ahead`).
+
     Other arguments and errors are those of `hold`.
     """
-    return _propagate(frames, teacher, _Warped(size_wh, optical_flow), every=every, size_wh=size_wh)
+    warped = _Warped(size_wh, optical_flow)
+    reports = _propagate(frames, teacher, warped, every=every, size_wh=size_wh)
+    return _looking_ahead(reports, warped, every) if looks_ahead else reports
+
+
+def _looking_ahead(reports: Iterator[StreamReport], warped: "_Warped", every: int) -> Iterator[StreamReport]:
+    ahead = LookAhead[StreamReport](every)
+    for report in reports:
+        if report.teacher_labels is None:
+            yield from ahead.wait(report, warped.image_rgb, report.prediction, warped.moved.origin_xy)
+            continue
+        started = time.perf_counter()
+        closed = ahead.close(warped.image_rgb, report.teacher_labels)
+        each_ms = _since_ms(started) / max(1, len(closed))
+        for earlier, labels in closed:
+            yield relabelled(earlier, labels, each_ms)
+        yield report
+    yield from ahead.rest()
 
 
 def frozen(
@@ -136,16 +158,18 @@ class _Warped:
     """Labels that move with the picture."""
 
     def __init__(self, size_wh: tuple[int, int], optical_flow: OpticalFlow | None) -> None:
-        self._moved = MovedLabels(size_wh, optical_flow)
-        self._moved.restart(np.zeros(size_wh[::-1], np.uint8))
+        self.moved = MovedLabels(size_wh, optical_flow)
+        self.moved.restart(np.zeros(size_wh[::-1], np.uint8))
+        self.image_rgb = np.zeros((*size_wh[::-1], 3), np.uint8)  # the last frame, as the flow sees it
 
     def predict(self, image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W"]:
-        labels = self._moved.follow(shrink(image_rgb, self._moved.size_wh))
+        self.image_rgb = shrink(image_rgb, self.moved.size_wh)
+        labels = self.moved.follow(self.image_rgb)
         assert labels is not None
         return labels
 
     def correct(self, labels: UInt8[np.ndarray, "H W"]) -> None:
-        self._moved.restart(labels)
+        self.moved.restart(labels)
 
 
 def _report(

@@ -21,6 +21,7 @@ from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.cuts import Cuts
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
+from narrowcast.stream.look_ahead import LookAhead
 from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.recall import Recall, Visit
 from narrowcast.stream.replay import Replay
@@ -35,8 +36,8 @@ MAX_LEARNING_STRIDE = 16  # ours, a quarter of the thesis's: what comes into vie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillConfig:
-    """Algorithm 1 and its open choices. `DEFAULT` is ours, `LEARNING` ours where the student always learns and speaks,
-    `THESIS` follows the print.
+    """Algorithm 1 and its open choices. `DEFAULT` is ours, `LOOK_AHEAD` ours for recorded video, `LEARNING` ours where
+    the student always learns and speaks, `THESIS` follows the print.
 
     Attributes:
         schedule: threshold, strides and updates.
@@ -58,6 +59,8 @@ class DistillConfig:
             printed, the student's after learning them.
         trial, dearer, patience: when the student learns and speaks at all, and when the moved labels do alone
             (`stream.worth`); a trial of 0: it always does. Without a prior it does too.
+        look_ahead: frames that wait, at most, until the teacher has looked again, for labels from both sides
+            (`stream.look_ahead`); 0: every frame is labelled before the next one is seen. Needs a prior.
         seed: of the draws from the replay.
     """
 
@@ -73,6 +76,7 @@ class DistillConfig:
     trial: int = 3
     dearer: float = 1.4
     patience: int = 16
+    look_ahead: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,9 +84,11 @@ class DistillConfig:
             raise ConfigError(f"min_area = {self.min_area}: must be in [0, 1)")
         if not 1 <= self.dearer < math.inf:
             raise ConfigError(f"dearer = {self.dearer}: must be at least 1, and finite")
-        for name in ("replay", "seed", "trial", "patience"):
+        for name in ("replay", "seed", "trial", "patience", "look_ahead"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
+        if self.look_ahead and not self.learner.prior_share:
+            raise ConfigError("look_ahead: needs moved labels, so learner.prior_share must not be 0")
 
 
 DEFAULT = DistillConfig()
@@ -101,7 +107,8 @@ THESIS = DistillConfig(
     outputs_teacher=False,
     trial=0,
 )
-METHODS = {"default": DEFAULT, "learning": LEARNING, "thesis": THESIS}
+LOOK_AHEAD = DistillConfig(look_ahead=DEFAULT.schedule.max_stride)
+METHODS = {"default": DEFAULT, "look-ahead": LOOK_AHEAD, "learning": LEARNING, "thesis": THESIS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,10 +209,16 @@ def distill(
         student: images (b, 3, h, w) in [0, 1] to logits over the teacher's classes; changed in place.
         teacher: asked now and then; its index 0 is the background.
         recall: students of other places, put aside and recalled (`stream.recall`).
+
+    Yields:
+        A report a frame, in order; with a `look_ahead` those since the last teacher frame come with the next one.
     """
     distiller = Distiller(student, teacher, config, size_wh=size_wh, device=torch.device(device), recall=recall)
     for frame in frames:
-        yield distiller.step(frame)
+        for _, report in distiller.take(frame):
+            yield report
+    for _, report in distiller.rest():
+        yield report
 
 
 @final
@@ -233,17 +246,50 @@ class Distiller:
         self.worth = Worth(trial=trial, dearer=config.dearer, patience=config.patience)
         self.staleness = Staleness() if config.asks == "changed" and config.learner.prior_share else None
         self.moved: MovedLabels | None = None  # made for the first frame; stays None where the student has no prior
+        self.ahead: LookAhead[tuple[Frame, StreamReport]] | None = None
+        if config.look_ahead:
+            self.ahead = LookAhead(config.look_ahead)
         self.stride = config.schedule.min_stride
         self.last_teacher_frame: int | None = None
         self.frame_size_wh: tuple[int, int] | None = None  # of the last frame, for counting what the teacher does
+        self._image: UInt8[np.ndarray, "h w 3"] | None = None  # the last frame as the student sees it
+        self._is_new_scene = False  # whether that frame began one
+
+    def take(self, frame: Frame) -> list[tuple[Frame, StreamReport]]:
+        """`step`, and the frames that are done by it: this one; with a look-ahead, all since the last teacher frame."""
+        if self.ahead is None:
+            return [(frame, self.step(frame))]
+        report = self.step(frame)
+        done = self.rest() if self._is_new_scene else []
+        if self._is_new_scene:
+            self.ahead.forget()
+        assert self._image is not None
+        assert self.moved is not None
+        if report.teacher_labels is None:
+            return done + self.ahead.wait((frame, report), self._image, report.prediction, self.moved.origin_xy)
+        started = time.perf_counter()
+        closed = self.ahead.close(self._image, report.teacher_labels)
+        each_ms = _since_ms(started) / max(1, len(closed))
+        done += [(before, relabelled(earlier, labels, each_ms)) for (before, earlier), labels in closed]
+        return [*done, (frame, report)]
+
+    def rest(self) -> list[tuple[Frame, StreamReport]]:
+        """The frames that still wait for the teacher, for no more will come."""
+        return [] if self.ahead is None else self.ahead.rest()
+
+    @property
+    def num_waiting(self) -> int:
+        """Frames that were stepped and are not done."""
+        return 0 if self.ahead is None else len(self.ahead)
 
     def step(self, frame: Frame) -> StreamReport:
         """Predict `frame`; where the teacher is due, score the prediction, learn, and set the stride."""
         started = time.perf_counter()
         before_wh, self.frame_size_wh = self.frame_size_wh, (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
-        image = shrink(frame.image_rgb, self.size_wh or self.frame_size_wh)
+        self._image = image = shrink(frame.image_rgb, self.size_wh or self.frame_size_wh)
         is_cut = self.cuts is not None and self.cuts.follow(image)
-        if is_cut or frame.is_after_gap or before_wh not in (None, self.frame_size_wh):
+        self._is_new_scene = is_cut or frame.is_after_gap or before_wh not in (None, self.frame_size_wh)
+        if self._is_new_scene:
             self._forget_the_scene()
         prior = self._follow(image)
         if self.staleness is not None and self.moved is not None:
@@ -402,9 +448,9 @@ class Distiller:
         return frame_iou(prediction, labels, len(self.teacher.classes), min_area_px=min_area_px)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and JSON values from which `load_state` continues exactly."""
+        """Tensors and JSON values from which `load_state` continues exactly, when no frame waits."""
         tensors = self.learner.state() | self.replay.tensors()
-        for part in (self.moved, self.staleness, self.cuts, self.recall):
+        for part in (self.moved, self.staleness, self.ahead, self.cuts, self.recall):
             tensors |= part.tensors() if part is not None else {}
         return tensors, {
             "stride": self.stride,
@@ -423,6 +469,8 @@ class Distiller:
         self.worth.load(values["worth"])
         if self.staleness is not None:
             self.staleness.load(tensors, values["staleness"])
+        if self.ahead is not None:
+            self.ahead.load(tensors)
         if self.cuts is not None:
             self.cuts.load(tensors)
         if self.recall is not None:
@@ -447,6 +495,12 @@ class Lesson:
     update_ms: float = 0.0
     loss: float | None = None
     visit: Visit | None = None
+
+
+def relabelled(report: StreamReport, labels: UInt8[np.ndarray, "h w"], more_ms: float) -> StreamReport:
+    """`report` with labels that were found later."""
+    timings = dict(report.timings_ms) | {"student": report.timings_ms["student"] + more_ms}
+    return replace(report, labels=labels, prediction=labels, timings_ms=timings)
 
 
 def without_unknown(labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

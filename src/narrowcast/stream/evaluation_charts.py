@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 from narrowcast.core.page import INK, SERIES, Plot, plot
 from narrowcast.stream.windows import Curves
 
-FAMILIES = {"default": 0, "thesis": 1, "flow": 2, "hold": 2}  # by colour of SERIES; all others have the last
+FAMILIES = {"default": 0, "look": 0, "thesis": 1, "flow": 2, "hold": 2}  # by colour of SERIES; all others have the last
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -135,18 +136,19 @@ class _Run:
         """Every report with its line for `reports.jsonl`; the clock stands still while the caller has it."""
         scorer = self.bench.scorer(self.job.phase)
         self.started = method.start(self._setting())
-        seen: list[Frame] = []
+        seen: deque[Frame] = deque()  # whose reports have not come yet
 
         def remembered(frames: Iterable[Frame]) -> Iterator[Frame]:
             for frame in frames:
-                seen[:] = [frame]
+                seen.append(frame)
                 yield frame
 
         with prefetch(source, should_stop=should_stop) as frames:
             clock = time.perf_counter()
             for report in self.started.run(remembered(frames)):
                 self.total_s += time.perf_counter() - clock
-                frame = seen[0]
+                frame = seen.popleft()
+                assert frame.index == report.frame
                 truth = score_labels(report, scorer(frame.image_rgb, frame_index=frame.index).labels)
                 if self.truth is not None:
                     self.truth.add(frame.image_rgb, frame.index + self.job.phase, report, truth)

@@ -31,7 +31,7 @@ from narrowcast.stream.oracle import EVERY, Oracle
 from narrowcast.stream.setting import Setting, Started
 from narrowcast.stream.targets import resize_labels
 
-PROPAGATIONS = ("hold", "flow-dis", "flow-dis-fast", "flow-raft")
+PROPAGATIONS = ("hold", "flow-dis", "flow-dis-fast", "flow-dis-ahead", "flow-raft")
 _NAME = re.compile(r"(?P<base>[^:\[\]]+)(?::(?P<student>[^\[\]]+))?(?:\[(?P<settings>[^\]]*)\])?")
 
 
@@ -85,7 +85,8 @@ class Propagated:
             return Started(lambda frames: baselines.hold(frames, setting.teacher, **fixed))
         dis = Dis("fast") if self.name == "flow-dis-fast" else Dis()
         flow = Raft(setting.device) if self.name == "flow-raft" else dis
-        return Started(lambda frames: baselines.flow(frames, setting.teacher, optical_flow=flow, **fixed))
+        fixed |= {"optical_flow": flow, "looks_ahead": self.name == "flow-dis-ahead"}
+        return Started(lambda frames: baselines.flow(frames, setting.teacher, **fixed))
 
 
 @final

@@ -76,6 +76,10 @@ class RunConfig:
             raise ConfigError(f"[run]: checkpoint_every = {self.checkpoint_every}: must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed {self.seed}: expected 0 to {2**32 - 1}")
+        if self.live is not None and self.distill.look_ahead:
+            raise ConfigError(
+                "--live: labels of a live stream cannot wait for the teacher; leave --method look-ahead out"
+            )
         check_kinds(self.outputs)
 
 
@@ -128,16 +132,21 @@ def run_stream(
                 return  # it stays as it is
             outputs.rewind(first)
             for frame in itertools.chain(head, frames):
-                assert frame.index == run.next_frame, "the source must begin where the run goes on"
-                yield run.step(frame, config, scorer or teacher, outputs)
-                if run.next_frame % config.checkpoint_every == 0:
+                for done in run.take(frame):
+                    yield run.write(*done, config, scorer or teacher, outputs)
+                if run.is_checkpoint_due(config.checkpoint_every):
                     outputs.checkpoint()
                     run.save()
                 if should_stop():
                     break
+            for done in distiller.rest():
+                yield run.write(*done, config, scorer or teacher, outputs)
         except NarrowcastError as error:
-            if run.is_whole and run.next_frame > first and not isinstance(error, (StorageError, DivergedError)):
+            is_more = run.next_frame + distiller.num_waiting > first
+            if run.is_whole and is_more and not isinstance(error, (StorageError, DivergedError)):
                 with suppress(StorageError):  # the first error is the one to show
+                    for done in distiller.rest():
+                        run.write(*done, config, scorer or teacher, outputs)
                     run.finish(source, outputs, status="failed")
             raise
         finally:
@@ -182,12 +191,20 @@ class _Run:
         self.distiller, self.scores, self.costs, self.folder = distiller, scores, costs, folder
         self.events = EventLog(folder.path)
         self.next_frame = 0
+        self._saved_frame = 0  # the next frame of the last checkpoint
         self.is_whole = True  # no frame is half done: what `finish` writes is true
         self._clock = time.perf_counter()
 
-    def step(self, frame: Frame, config: RunConfig, scorer: Teacher, outputs: Outputs) -> StreamReport:
-        """Distil one frame, score it, write it down."""
-        report = self.distiller.step(frame)
+    def take(self, frame: Frame) -> list[tuple[Frame, StreamReport]]:
+        """Distil one frame; the frames that are done by it."""
+        expected = self.next_frame + self.distiller.num_waiting
+        assert frame.index == expected, "the source must begin where the run goes on"
+        return self.distiller.take(frame)
+
+    def write(
+        self, frame: Frame, report: StreamReport, config: RunConfig, scorer: Teacher, outputs: Outputs
+    ) -> StreamReport:
+        """Score a frame that is done, and write it down."""
         self.is_whole = False
         line = report.to_json()
         labels = self._labels_to_score(frame, report, config.score_every, scorer)
@@ -198,6 +215,10 @@ class _Run:
         self.folder.append(line)
         self.next_frame, self.is_whole = frame.index + 1, True
         return report
+
+    def is_checkpoint_due(self, every: int) -> bool:
+        """Whether a multiple of `every` frames has been passed since the last checkpoint, and no frame waits."""
+        return self.next_frame // every > self._saved_frame // every and not self.distiller.num_waiting
 
     def _labels_to_score(self, frame: Frame, report: StreamReport, score_every: int, scorer: Teacher) -> Any:
         """Labels for this frame, if it is to be scored; what asking for them takes is not counted as cost."""
@@ -224,6 +245,7 @@ class _Run:
             "total_s": self.costs.total_s,
         }
         checkpoint.save(self.folder.path / CHECKPOINT, tensors, meta=meta)
+        self._saved_frame = self.next_frame
 
     def resume(self) -> int:
         """Continue from the folder's checkpoint; the frame to go on with."""
@@ -233,6 +255,7 @@ class _Run:
             self.distiller.load_state(tensors, meta["distiller"], source=str(path))
             self.scores.load(meta["scores"])
             self.costs.total_s, self.next_frame = meta["total_s"], meta["next_frame"]
+            self._saved_frame = self.next_frame
         self.events.rewind(self.next_frame)
         self._clock = time.perf_counter()
         return self.next_frame

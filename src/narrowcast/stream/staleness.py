@@ -41,12 +41,10 @@ class Staleness:
         origin_xy: Float32[np.ndarray, "h w 2"],
     ) -> None:
         """See the next frame, with the moved labels and where in the teacher's frame each pixel was."""
-        self._now = _small(image_rgb)
+        self._now = small_grey(image_rgb)
         if self._seen is None or labels is None:
             return
-        from_xy = np.ascontiguousarray(origin_xy[::2, ::2]) / 2
-        before = cv2.remap(self._seen, from_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        different = (cv2.absdiff(before, self._now) > DIFFERENT).view(np.uint8)
+        different = (cv2.absdiff(moved_grey(self._seen, origin_xy), self._now) > DIFFERENT).view(np.uint8)
         new = cv2.countNonZero(cv2.erode(different, _GRAIN)) / different.size
         things = np.count_nonzero(labels) / labels.size
         self._changed = float(new / (new + things + LEAST_AREA)) if new > LEAST_AREA else 0.0
@@ -94,9 +92,15 @@ class Staleness:
         self._now, self._seen = held.get("now"), held.get("seen")
 
 
-def _small(image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2"]:
+def small_grey(image_rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2"]:
     """Grey at half the size (rounded up), a little blurred."""
     height, width = image_rgb.shape[:2]
     grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
     half = cv2.resize(grey, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(half, (3, 3), 0).astype(np.uint8, copy=False)
+
+
+def moved_grey(seen: UInt8[np.ndarray, "h2 w2"], origin_xy: Float32[np.ndarray, "h w 2"]) -> UInt8[np.ndarray, "h2 w2"]:
+    """An earlier `small_grey`, as it lies in the frame whose pixels were at `origin_xy` in it."""
+    from_xy = np.ascontiguousarray(origin_xy[::2, ::2]) / 2
+    return cv2.remap(seen, from_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
