@@ -1,4 +1,8 @@
-"""The README's picture: accuracy against cost of every method in `results/evaluation.json`."""
+"""The README's picture: accuracy against cost of every method in `results/evaluation.json`, and of other segmenters.
+
+Those of `results/peers.json` label every frame alone: crosses where their weights are at hand; of the others only the
+cost is known, a mark on the axis.
+"""
 
 import json
 import statistics
@@ -30,6 +34,15 @@ NAMES = {
     "flow-dis-ahead": "optical flow, looking ahead",
     "hold": "last label held",
 }
+PEERS = {
+    "deeplab-voc": "DeepLab, 8-bit",
+    "deeplab-voc-half": "half as wide",
+    "embedded": "embedded",
+    "lraspp_mobilenet_v3_large": "LR-ASPP",
+    "deeplabv3_mobilenet_v3_large": "DeepLabV3-MobileNetV3",
+    "yolo11n-seg": "YOLO11n-seg",
+    "yolo26n-seg": "YOLO26n-seg",
+}
 
 
 def main() -> None:
@@ -41,10 +54,14 @@ def main() -> None:
         for name, row in result["methods"].items()
         if row["streams"] == result["streams"]
     }
+    beside = HERE / "results" / "peers.json"
+    peers = json.loads(beside.read_text(encoding="utf-8"))["peers"] if beside.exists() else {}
     figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
     for ix, (title, found) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), ix)
         draw(axes, found)
+        draw_peers(axes, peers, title)
+        axes.legend(fontsize=6, loc="lower right" if ix < 3 else "upper right")
         axes.set_title(title, fontsize=10)
         if ix == 1:
             axes.set_ylabel("mean IoU of outputs, %")
@@ -80,7 +97,22 @@ def draw(axes, found: dict[str, tuple[float, float]]) -> None:
     axes.set_xlabel("time, % of the teacher on every frame")
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="lower right")
+
+
+def draw_peers(axes, peers: dict[str, dict], title: str) -> None:
+    """Segmenters alone on every frame: a cross each, or a mark on the axis where only the cost is known."""
+    is_first = {"x": True, "|": True}
+    for name, shown in PEERS.items():
+        if name not in peers:
+            continue
+        cost, scores = 100 * peers[name]["share_of_teacher"], peers[name]["accuracy"]
+        score = None if scores is None else scores["streams"].get(title, scores["miou"])
+        marker, height = ("|", 2.0) if score is None else ("x", 100 * score)
+        label = {"x": "another segmenter alone", "|": "the same, cost only"}[marker] if is_first[marker] else None
+        is_first[marker] = False
+        axes.plot([cost], [height], marker, color="black", markersize=6 if score is not None else 10, label=label)
+        turn = {"rotation": 60, "ha": "left"} if score is None else {}
+        axes.annotate(shown, (cost, height), xytext=(3, 4), textcoords="offset points", fontsize=5.5, **turn)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import render_fleet
+import render_streams
 
 HERE = Path(__file__).resolve().parent
 PAGES = (
@@ -25,6 +26,8 @@ PAGES = (
     "docs/scale.md",
     "docs/loop.md",
     "docs/labelling.md",
+    "docs/evaluate.md",
+    "docs/live.md",
 )
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -71,6 +74,7 @@ def render(name: str) -> str:
         "overlap": overlap,
         "bgsplit": bgsplit,
         **render_fleet.KINDS,
+        **render_streams.KINDS,
         "bgsplit-f1": bgsplit_f1,
     }
     return kinds[kind](result)

@@ -188,3 +188,12 @@ def test_label_page_talks_to_a_server_of_its_own(bench: Bench) -> None:
     assert found["labels"] == 48
     assert 0 < found["ack_ms_p50"] <= found["ack_ms_p95"]
     assert found["memory_bytes"]["rss"] > found["memory_bytes"]["feature_files"]
+
+
+@pytest.mark.slow
+def test_monitor_counts_what_viewers_cost(bench: Bench) -> None:
+    found = bench("monitor")
+    assert sorted(found["ratios"]) == ["1 viewer", "3 viewers", "page alone"]
+    watched = [one for one in found["runs"] if one["viewers"]]
+    assert all(one["asked"]["states"] for one in watched)
+    assert all(one["pictures_drawn"] <= one["asked"]["pictures"] + 2 for one in watched)  # one picture for all viewers
