@@ -56,15 +56,19 @@ def main() -> None:
     }
     beside = HERE / "results" / "peers.json"
     peers = json.loads(beside.read_text(encoding="utf-8"))["peers"] if beside.exists() else {}
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(panels), 4.0), layout="constrained")
+    legend = {}
     for ix, (title, found) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), ix)
         draw(axes, found)
         draw_peers(axes, peers, title)
-        axes.legend(fontsize=6, loc="lower right" if ix < 3 else "upper right")
+        for line in axes.get_lines():
+            legend.setdefault(line.get_label(), line)
         axes.set_title(title, fontsize=10)
         if ix == 1:
             axes.set_ylabel("mean IoU of outputs, %")
+    named = {label: line for label, line in legend.items() if not str(label).startswith("_")}
+    figure.legend(named.values(), named.keys(), fontsize=7, ncols=5, loc="outside lower center")
     OUT.parent.mkdir(exist_ok=True)
     figure.savefig(OUT, metadata={"Date": None})
     print(f"wrote {OUT.relative_to(HERE.parent)}")
