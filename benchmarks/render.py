@@ -302,7 +302,7 @@ def mining(result: dict[str, Any]) -> str:
             cells = [row["strategy"], str(row["runs"] // len(result["pool"]["categories"])), str(row["labels"])]
             for measure in ("ap", "found"):
                 value, error = row[f"{measure}_paired"]
-                is_base = row["strategy"] == result["against"]
+                is_base = row["strategy"] == result.get("against", "default")
                 cells += [f"{row[measure]:.3f}", "" if is_base else f"{value:+.3f} ± {error:.3f}".replace("-", "−")]
             rows.append(cells)
     return table(head, rows)

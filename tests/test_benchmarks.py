@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 from narrowcast.video.labels import write_label_png
 
 Bench = Callable[..., dict[str, Any]]
+CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -179,6 +181,28 @@ def test_a_camera_that_goes_away_is_seen_again(bench: Bench, clip: Path, tmp_pat
     result = bench("reconnect", "--source", str(clip), "--labels", str(labels), "--size", "96x64", "--delay", "0.05")
     assert result["cuts"] >= 1
     assert result["slowest_recovery_s"] < 4  # the machine may be busy
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_label_task_counts_what_hands_do(bench: Bench, tmp_path: Path) -> None:
+    """Both ways to label end with what was sought: found by the file's name, as a person would see it."""
+    rng = np.random.default_rng(0)
+    for folder, names in (("photos", ["disc"] * 6 + ["noise"] * 30), ("examples", ["outside"] * 3)):
+        (tmp_path / folder).mkdir()
+        for number, name in enumerate(names):
+            image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+            if name != "noise":
+                cv2.circle(image, (60, 45), int(rng.integers(25, 40)), (35, 25, 225), -1)
+            cv2.imwrite(str(tmp_path / folder / f"{name}-{number}.png"), image)
+    options = ["--photos", str(tmp_path / "photos"), "--examples", str(tmp_path / "examples"), "--rare", "disc"]
+    found = bench("label_task", *options, "--chromium", str(CHROMIUM), result="label-task")
+    assert (found["photos"], found["rare"]) == (36, 6)
+    for kind in ("keys", "exceptions"):
+        assert found[kind]["found"] >= 3
+        assert found[kind]["sheets"] <= 2
+    assert found["keys"]["keys"] > found["exceptions"]["keys"]
+    assert found["exceptions"]["clicks"] > found["keys"]["clicks"]
 
 
 @pytest.mark.slow

@@ -30,6 +30,11 @@ def positives(*names: str) -> list[str]:
     return [word for name in names for word in ("--positives", name)]
 
 
+def test_a_category_begins_with_what_a_shell_makes_of_a_star(cli: Cli, there: Path) -> None:  # noqa: F811
+    answer = cli("mine", "new", "crimson", *POOL, "--positives", "red-0.png", "red-1.png", "photos/red-2.png")
+    assert answer.out == "crimson: begun with 3 photos of the pool and 0 from outside\n"
+
+
 def test_from_a_few_photos_to_a_head(cli: Cli, there: Path) -> None:  # noqa: F811
     questions = json.loads(cli("mine", "ask", "red", *POOL, "--num", "4", "--json").out)
     assert sum("red" in Path(question["path"]).name for question in questions) >= 3  # 0.7 by chance, p < 0.01

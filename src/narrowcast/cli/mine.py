@@ -116,6 +116,7 @@ def simulate(
 def new(
     name: Annotated[str, typer.Argument(help="The category's name.")],
     pool: PoolFolder,
+    photos: Annotated[list[str] | None, typer.Argument(help="More of them: what a shell makes of *.jpg.")] = None,
     positives: Annotated[
         list[str] | None, typer.Option(help="A photo that shows it: of the pool, or a file. May be given again.")
     ] = None,
@@ -124,11 +125,11 @@ def new(
 ) -> None:
     """Begin a category from a few photos that show it.
 
-    Example: narrowcast mine new owl --pool photos.pool --positives a.jpg --positives birds/17.jpg
+    Example: narrowcast mine new owl --pool photos.pool --positives owls/*.jpg
     """
     from narrowcast.cli import _mine_labels
 
-    _mine_labels.new(name, pool, positives or [], text=text, who=who)
+    _mine_labels.new(name, pool, [*(positives or []), *(photos or [])], text=text, who=who)
 
 
 @app.command()
