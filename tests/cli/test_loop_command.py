@@ -90,3 +90,12 @@ def test_what_cannot_be_joined_is_one_line(pool: list[str], cli: Cli, here: Path
     cli("mine", "index", "other", "--pool", "elsewhere", "--backbone", "cli_backbones:colours")
     cli("mine", "new", "right", "--pool", "elsewhere", "--positives", "x.png")
     assert "--alone" in cli(*label, "--judged", "elsewhere").error
+
+
+def test_options_that_fit_only_a_student_or_a_teacher_are_told_apart(cli: Cli, here: Path) -> None:
+    words = ("loop", "retrain", "embedded", *FRAMES, "--labels", "labels", "--out", "new.safetensors")
+    assert "--of nobody: expected student or teacher" in cli(*words, "--of", "nobody").error
+    assert "--of teacher needs --classes" in cli(*words, "--of", "teacher").error
+    assert "--classes has no effect on a student" in cli(*words, "--classes", "person").error
+    teacher = ("--of", "teacher", "--classes", "person")
+    assert "only embedded" in cli("loop", "retrain", "maskrcnn", *words[3:], *teacher).error

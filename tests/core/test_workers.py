@@ -1,6 +1,10 @@
 """Processes of torchrun that train together."""
 
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 from datetime import timedelta
 
 import pytest
@@ -41,3 +45,24 @@ def test_who_has_joined_may_wait_longer(started_by_torchrun) -> None:
         group = torch.distributed.distributed_c10d._get_default_group()
         assert group._get_backend(torch.device("cpu")).options._timeout == WORKING
     assert workers().num == 1
+
+
+@pytest.mark.slow
+def test_who_hangs_while_joining_is_ended() -> None:
+    """Gloo once held both processes of a restart for a quarter of an hour, whatever its timeout."""
+    code = """
+    import time
+    from datetime import timedelta
+    import torch
+    from torch import distributed
+    from narrowcast.core import workers
+    workers.LATE = timedelta(0)
+    distributed.init_process_group = lambda *_, **__: time.sleep(60)
+    with workers.joined(torch.device("cpu"), within=timedelta(seconds=1)):
+        pass
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TORCHELASTIC_RUN_ID": "test"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr

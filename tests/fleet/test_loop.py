@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_said(images: Path, adapted: Adapted, tmp_path: Pat
     with pytest.raises(ConfigError, match="must be positive"):
         RetrainConfig(passes=0)
     (labels / "classes.txt").write_text("background\ndog\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="other classes"):
+    with pytest.raises(UsageError, match="other classes than those that are learned"):
         compare(adapted, adapted, frames, labels, size_wh=None, device=CPU)
     with pytest.raises(SourceError, match="no PNG"):
         label_frames(tmp_path, labels, BrightTeacher(), parse_classes("all", CLASSES))

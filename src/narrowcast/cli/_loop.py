@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from narrowcast.cli._run import parse_size
 from narrowcast.core.config import from_dict
 from narrowcast.core.errors import UsageError
 from narrowcast.core.runtime import pick_device
-from narrowcast.fleet import picking, proposals, retraining
+from narrowcast.fleet import picking, proposals, retraining, teacher_head
 from narrowcast.models.classes import parse_classes
+from narrowcast.models.embedded import EmbeddedTeacher
 from narrowcast.models.load_teacher import load_teacher
+from narrowcast.models.taxonomy import VOC
 from narrowcast.stream.apply import load_adapted
 
 
@@ -61,26 +64,57 @@ def retrain(
     reports = retraining.retrain(
         load_adapted(student), frames, labels, out, config=config, size_wh=parse_size(size), device=pick_device(device)
     )
+    _taught(reports, config, out)
+
+
+def is_teacher(of: str, classes: str, *, size: str | None) -> bool:
+    """Whether it is about a teacher; options that would have no effect are refused."""
+    if of not in ("student", "teacher"):
+        raise UsageError(f"--of {of}: expected student or teacher")
+    if of == "student" and classes:
+        raise UsageError("--classes has no effect on a student, which has its own; remove it")
+    if of == "teacher" and (not classes or size):
+        raise UsageError("--of teacher needs --classes, those of the labels, and takes no --size")
+    return of == "teacher"
+
+
+def _weights(teacher: Path) -> Path | None:
+    if str(teacher) != "embedded" and teacher.suffix != ".safetensors":
+        raise UsageError(f"{teacher}: only embedded, or a .safetensors file of it, has a head that can be taught")
+    return None if str(teacher) == "embedded" else teacher
+
+
+def retrain_teacher(
+    teacher: Path, frames: Path, labels: Path, out: Path, classes: str, *, settings: dict[str, Any], device: str
+) -> None:
+    """Teach a teacher's head, and say where it is."""
+    config = from_dict(retraining.RetrainConfig, settings, where="loop retrain")
+    reports = teacher_head.retrain_head(
+        _weights(teacher), frames, labels, out, parse_classes(classes, VOC), config=config, device=pick_device(device)
+    )
+    _taught(reports, config, out)
+
+
+def _taught(reports: Iterator[retraining.RetrainReport], config: retraining.RetrainConfig, out: Path) -> None:
     with Progress("retrain") as progress:
         for report in reports:
             progress.show(report.done, report.total, f"loss {report.loss:.3f}")
     typer.echo(f"{out}: learned for {config.passes} passes")
 
 
-def promote(
-    old: Path,
-    new: Path,
-    frames: Path,
-    labels: Path,
-    *,
-    place: Path | None,
-    margin: float,
-    size: str | None,
-    device: str,
-    as_json: bool,
-) -> None:
-    """Compare, and put in place."""
-    comparison = retraining.compare(
+def compared_teachers(
+    old: Path, new: Path, frames: Path, labels: Path, classes: str, *, device: str
+) -> retraining.Comparison:
+    """Two teachers."""
+    before, after = (EmbeddedTeacher(device=pick_device(device), weights=_weights(one)) for one in (old, new))
+    return teacher_head.compare_teachers(before, after, frames, labels, parse_classes(classes, VOC))
+
+
+def compared(
+    old: Path, new: Path, frames: Path, labels: Path, *, size: str | None, device: str
+) -> retraining.Comparison:
+    """Two students."""
+    return retraining.compare(
         load_adapted(old),
         load_adapted(new),
         frames,
@@ -88,6 +122,10 @@ def promote(
         size_wh=parse_size(size) or load_adapted(old).size_wh,
         device=pick_device(device),
     )
+
+
+def promote(comparison: retraining.Comparison, new: Path, *, place: Path | None, margin: float, as_json: bool) -> None:
+    """Say who wins, and put in place."""
     is_promoted = place is not None and retraining.promote(comparison, new, place, margin=margin)
     if as_json:
         typer.echo(

@@ -16,6 +16,8 @@ app = typer.Typer(
 Size = Annotated[str | None, typer.Option(help="The student's working size, WIDTHxHEIGHT; default: as in its run.")]
 Frames = Annotated[Path, typer.Option(help="Folder of PNGs.")]
 Labels = Annotated[Path, typer.Option(help="Folder of label PNGs with the frames' names, and classes.txt.")]
+Of = Annotated[str, typer.Option(help="student, or teacher: the embedded one, or a file of it.")]
+OfClasses = Annotated[str, typer.Option(help="With --of teacher: of the labels, as for stream run.")]
 
 
 @app.command()
@@ -104,23 +106,30 @@ def judge(
 
 @app.command()
 def retrain(
-    student: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file.")],
+    student: Annotated[
+        Path, typer.Argument(help="A run's folder, or a .safetensors file; with --of teacher: embedded.")
+    ],
     frames: Frames,
     labels: Labels,
     out: Annotated[Path, typer.Option(help="The new student's file, .safetensors.")],
+    of: Of = "student",
+    classes: OfClasses = "",
     passes: Annotated[int, typer.Option(help="Over the labelled frames.")] = 20,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 5e-4,
     size: Size = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Teach a copy of a student the labelled frames.
+    """Teach a copy of a student, or the head of the embedded teacher, the labelled frames.
 
     Example: narrowcast loop retrain runs/city --frames runs/loop/frames --labels runs/loop/labels --out new.safetensors
     """
     from narrowcast.cli import _loop
 
     settings = {"passes": passes, "learning_rate": learning_rate, "seed": seed}
+    if _loop.is_teacher(of, classes, size=size):
+        _loop.retrain_teacher(student, frames, labels, out, classes, settings=settings, device=device)
+        return
     _loop.retrain(student, frames, labels, out, settings=settings, size=size, device=device)
 
 
@@ -133,15 +142,21 @@ def promote(
     place: Annotated[
         Path | None, typer.Option(help="File that the winner is put in; without it: only compared.")
     ] = None,
+    of: Of = "student",
+    classes: OfClasses = "",
     margin: Annotated[float, typer.Option(help="Mean IoU by which the new one must win.")] = 0.0,
     size: Size = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Compare two students on labelled frames that neither has learned; put the new one in place only if it wins.
+    """Compare two students, or teachers, on labelled frames that neither learned; put the new one in place if it wins.
 
     Example: narrowcast loop promote runs/city new.safetensors --frames aside/frames --labels aside/labels
     """
     from narrowcast.cli import _loop
 
-    _loop.promote(old, new, frames, labels, place=place, margin=margin, size=size, device=device, as_json=json)
+    if _loop.is_teacher(of, classes, size=size):
+        comparison = _loop.compared_teachers(old, new, frames, labels, classes, device=device)
+    else:
+        comparison = _loop.compared(old, new, frames, labels, size=size, device=device)
+    _loop.promote(comparison, new, place=place, margin=margin, as_json=json)

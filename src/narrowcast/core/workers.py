@@ -3,7 +3,9 @@
 Without torchrun there is one process and nothing here does anything.
 """
 
+import faulthandler
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from torch.distributed import distributed_c10d
 from narrowcast.core.errors import NarrowcastError, UsageError
 
 JOINING = timedelta(minutes=5)  # ours: they are started together, but import torch first, perhaps from a slow disk
+LATE = timedelta(seconds=15)  # ours: after the timeout of those who join; what is not back then hangs
 WORKING = timedelta(minutes=30)  # torch's own: the first one may prepare data while the others wait
 
 
@@ -61,7 +64,8 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
             raise UsageError(f"torchrun --nproc-per-node: this machine has only {num_devices} CUDA devices")
         torch.cuda.set_device(local_rank)
     try:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=within)
+        with _ended_after(within + LATE):
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=within)
     except (distributed.DistError, RuntimeError) as error:
         rank, num = os.environ.get("RANK", "?"), os.environ.get("WORLD_SIZE", "?")
         reason = str(error).strip().splitlines()[0]
@@ -74,6 +78,20 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
         distributed.barrier()  # Gloo aborts a process whose partner has left while they still talk
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _ended_after(limit: timedelta) -> Iterator[None]:
+    """End this process, and say where it hung, if the block takes longer.
+
+    Gloo has been seen to hang in a restart for longer than its own timeout, where no exception comes, and a thread in
+    Python might not get its turn: this one is in C.
+    """
+    faulthandler.dump_traceback_later(limit.total_seconds(), exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _allow(waiting: timedelta) -> None:

@@ -1,7 +1,7 @@
 """A student taught with labels of picked frames, beside the one that it was: compared, put in place if better."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,15 +152,25 @@ def _pairs(
     adapted: Adapted, frames: Path, labels: Path, size_wh: tuple[int, int] | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Images at the student's size, with the labels of their names."""
-    if read_classes(labels / CLASSES_FILE) != adapted.classes:
-        raise UsageError(f"{labels / CLASSES_FILE}: other classes than the student's: {', '.join(adapted.classes)}")
+    for image, label in labelled(adapted.classes, frames, labels):
+        size = size_wh or adapted.size_wh or (image.shape[1], image.shape[0])
+        yield np.ascontiguousarray(shrink(image, size)), label
+
+
+def labelled(classes: Sequence[str], frames: Path, labels: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images with the labels of their names, which may be of another size.
+
+    Raises:
+        SourceError: no frame has labels.
+        UsageError: the labels are of other classes.
+    """
+    if read_classes(labels / CLASSES_FILE) != tuple(classes):
+        raise UsageError(f"{labels / CLASSES_FILE}: other classes than those that are learned: {', '.join(classes)}")
     num = 0
     for path in _images(frames):
         if (labels / path.name).exists():
             num += 1
-            image = _rgb(path)
-            size = size_wh or adapted.size_wh or (image.shape[1], image.shape[0])
-            yield np.ascontiguousarray(shrink(image, size)), _labels(labels / path.name)
+            yield _rgb(path), _labels(labels / path.name)
     if not num:
         raise SourceError(f"{labels}: no labels of the frames in {frames}; a label has its frame's name")
 

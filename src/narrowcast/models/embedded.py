@@ -1,6 +1,7 @@
 """The teacher that needs no other file: its weights ship with the package."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import final
@@ -23,6 +24,13 @@ from narrowcast.models.teacher import TeacherLabels
 SHIPPED = "weights/embedded-teacher.safetensors"  # within the package, float16
 MULTIPLE = 32  # of each side; what the encoder was trained on
 VIEWS = (0.4, 0.6, 1.0)  # ours: 256, 384 and 640 pixels, for objects that fill the frame and small ones
+
+
+@contextmanager
+def shipped_weights(weights: Path | None = None) -> Iterator[Path]:
+    """The file of weights that ships inside, or the one that is given, while the block runs."""
+    with resources.as_file(resources.files("narrowcast") / SHIPPED) as shipped:
+        yield weights or shipped
 
 
 @final
@@ -53,8 +61,7 @@ class EmbeddedTeacher:
         if max_side < MULTIPLE:
             raise ConfigError(f"teacher.max_side = {max_side}: expected at least {MULTIPLE} pixels")
         network = LiteSegmenter(len(VOC))
-        with resources.as_file(resources.files("narrowcast") / SHIPPED) as shipped:
-            path = weights or shipped
+        with shipped_weights(weights) as path:
             tensors, _ = checkpoint.load(path)
             checkpoint.load_into(network, tensors, source=str(path))
         network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

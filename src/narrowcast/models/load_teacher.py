@@ -23,7 +23,8 @@ def load_teacher(
     """The teacher that `spec` names.
 
     Args:
-        spec: one of `NAMES`, `espnetv2:FILE`, the path of a TOML card, a folder of label PNGs, or `module:function`.
+        spec: one of `NAMES`, `espnetv2:FILE`, the path of a TOML card, a .safetensors file of the embedded teacher (as
+            `loop retrain` writes it), a folder of label PNGs, or `module:function`.
         device: for networks; LiteRT files run on the CPU whatever it is.
         num_threads: for LiteRT and ONNX files; torch has its own setting.
         confidence: least score of an instance, for teachers that have instances; None: not asked for, their default.
@@ -45,6 +46,8 @@ def load_teacher(
     _refuse(options.keys(), spec)
     if spec.endswith(".toml"):
         return _from_card(Path(spec), device=device, num_threads=num_threads)
+    if spec.endswith(".safetensors"):
+        return _embedded(device=device, weights=Path(spec))
     if spec and Path(spec).is_dir():
         return _mask_folder(Path(spec))
     if re.fullmatch(r"[\w.]+:\w+", spec):
