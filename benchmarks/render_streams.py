@@ -10,14 +10,15 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def street(result: dict[str, Any]) -> str:
     """The teacher, then a line a method: mean over the drives, and each drive."""
     drives = sorted(result["teacher"]["drives"])
-    head = ["", "both drives", *drives, "teacher frames", "speedup"]
+    head = ["", "mean of the drives", *drives, "teacher frames", "speedup in multiply-adds"]
     own = result["teacher"]["drives"]
     mean = sum(own.values()) / len(own)
     rows = [["the teacher itself", percent(mean), *(percent(own[drive]) for drive in drives), "100%", "1.0 ×"]]
     for name, row in result["methods"].items():
         each = [_mean(one["miou_pooled_with_teacher_labels"] for one in result["rows"]
                       if (one["method"], one["source"]) == (name, drive)) for drive in drives]  # fmt: skip
-        shown = [percent(row["miou"]), *map(percent, each), f"{row['teacher_fraction']:.1%}", f"{row['speedup']:.1f} ×"]
+        costs = [f"{row['teacher_fraction']:.1%}", f"{row['speedup_macs']:.1f} ×"]
+        shown = [percent(row["miou"]), *map(percent, each), *costs]
         rows.append([name, *shown])
     return table(head, rows)
 
