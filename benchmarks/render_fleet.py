@@ -1,6 +1,7 @@
 """Tables of fleets, shards, lost workers, the zoo and the loop, for render.py."""
 
 from collections import Counter
+from statistics import fmean, stdev
 from typing import Any
 
 FLEET = {
@@ -153,6 +154,18 @@ def judged(result: dict[str, Any]) -> str:
     return table(["clip", "proposals", "judgements", "right", "frames learned", "mIoU", "each"], rows)
 
 
+def taught(result: dict[str, Any]) -> str:
+    """The embedded teacher before and after its head was taught."""
+    rows = []
+    for name, clip in result["clips"].items():
+        new = [row["new"] for row in clip.get("teacher", [])]
+        if not new:
+            continue
+        row = {"mean": fmean(new), "error": stdev(new) / len(new) ** 0.5 if len(new) > 1 else None, "each": new}
+        rows.append([name, str(clip["teacher"][0]["labels"]), f"{clip['teacher'][0]['old']:.3f}", *_means(row)])
+    return table(["clip", "labels", "before", "after", "each"], rows)
+
+
 def _means(row: dict[str, Any]) -> list[str]:
     error = "" if row["error"] is None else f" ± {row['error']:.3f}"
     return [f"{row['mean']:.3f}{error}", ", ".join(f"{value:.3f}" for value in row["each"])]
@@ -168,4 +181,5 @@ KINDS = {
     "recall": recall,
     "loop": loop,
     "judged": judged,
+    "taught": taught,
 }
