@@ -27,9 +27,11 @@ from narrowcast.core.runtime import seed_everything
 from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.backbones import load_backbone
 from narrowcast.models.pretrained import student_called
+from narrowcast.models.student import load_student
 from narrowcast.stream.distill import METHODS, DistillConfig, Distiller
+from narrowcast.stream.learner import Learner, LearnerConfig
 from narrowcast.stream.recall import Recall, RecallConfig
-from narrowcast.stream.student_zoo import StudentZoo
+from narrowcast.stream.student_zoo import STUDENT, StudentZoo
 from narrowcast.video.drift import DriftConfig
 
 ARMS, RUNS, SEEDS = ("plain", "jumps", "recall", "alike", "zoo"), ("learning", "default"), (0, 1, 2)
@@ -61,8 +63,15 @@ def main() -> int:
                     row = rows[-1]
                     shown = {name: row[name] for name in ("miou", "miou_second_half", "teacher_fraction", "speedup")}
                     print(*key, {name: round(value, 3) for name, value in shown.items()}, row["recall"], flush=True)
-    result = {"setup": {"parts_ms": parts_ms(), "look_ms": look_ms(), "size_wh": SIZE_WH}, "rows": rows}
-    record.write(arguments.out, "recurring", result | {"means": means(rows)}, device=device)
+    alone = record.read(arguments.work, "alone").get("rows", [])
+    for seed in seeds[len({row["seed"] for row in alone}) :]:
+        alone += students_alone(arguments.cache, seed, is_quick=arguments.quick)
+        write_json(arguments.work / "alone.json", {"rows": alone})
+        print(*alone[-2:], sep="\n", flush=True)
+    each_ms = look_ms()
+    rows = [with_looks(row, each_ms) for row in rows]
+    result = {"setup": {"parts_ms": parts_ms(), "look_ms": each_ms, "size_wh": SIZE_WH}, "rows": rows}
+    record.write(arguments.out, "recurring", result | {"means": means(rows), "alone": alone}, device=device)
     head = ["stream", "method", "arm", "mIoU", "less jumps", "second half", "less jumps", "teacher", "speedup"]
     keys = ("miou", "miou_less", "miou_second_half", "miou_second_half_less", "teacher_fraction", "speedup")
     print(record.table(head, [[*name.split("/"), *(one[key] for key in keys)] for name, one in means(rows).items()]))
@@ -117,9 +126,44 @@ def run(short: Short, cache: Path, seed: int, method: str, arm: str) -> dict[str
             if report.visit is not None:
                 visits.append([frame.index, report.visit.place, report.visit.alike, report.visit.is_recalled])
         looks = 0 if recall is None else recall.num_looks
-    count.extra_ms = looks * look_ms()
     summary = None if recall is None else recall.summary() | {"looks": looks}
     return count.row() | {"miou_second_half": second.pooled, "recall": summary, "visits": visits, "cuts": cuts}
+
+
+def students_alone(cache: Path, seed: int, *, is_quick: bool) -> list[dict[str, Any]]:
+    """What students are worth without a teacher, as `stream apply` uses them, on later frames of each camera.
+
+    After a run of `learning` with recall over two cameras in turns: the student that shipped, the last one, and the one
+    that the camera's place has in the zoo.
+    """
+    each, length = (20, 10) if is_quick else (180, 60)
+    short, found = two_cameras(cache, seed, each, length), []
+    with tempfile.TemporaryDirectory() as folder:
+        recall = recall_of(short, folder, "run")
+        distiller = distiller_of(short, replace(METHODS["learning"], seed=seed), recall)
+        names: dict[int, list[str]] = {0: [], 1: []}
+        for frame in short.frames():
+            visit = distiller.step(frame).visit
+            if visit is not None:
+                names[short.places[frame.index]].append(visit.place)
+        recall.leave(distiller.learner, distiller.worth)
+        later = two_cameras(cache, seed, length, length, further=each)
+        for place, camera in enumerate(CAMERAS.split(", ")):
+            name = max(names[place], key=names[place].count)
+            students = {
+                "pretrained": student_called("pretrained", short.class_map),
+                "last": distiller.learner.net,
+                "of this place": load_student(Path(folder) / name / STUDENT)[0],
+            }
+            row: dict[str, Any] = {"camera": camera, "seed": seed}
+            for kind, net in students.items():
+                learner, score = Learner(net, LearnerConfig(), device=CPU), SegmentationScore(short.classes)
+                for ix, image_rgb in enumerate(later.images):
+                    if later.places[ix] == place:
+                        score.add(learner.predict(image_rgb), later.labels[ix])
+                row[kind] = score.pooled
+            found.append(row)
+    return found
 
 
 def distiller_of(short: Short, config: DistillConfig, recall: Recall | None) -> Distiller:
@@ -140,11 +184,17 @@ def backbone() -> Any:
     return load_backbone(num_threads=1)
 
 
-@cache
+def with_looks(row: dict[str, Any], each_ms: float) -> dict[str, Any]:
+    """A row whose cost has what it took to see which place it was."""
+    looks_s = 0.0 if row["recall"] is None else row["recall"]["looks"] * each_ms / 1e3
+    cost_s = row["cost_s"] + looks_s
+    return row | {"cost_s": cost_s, "speedup": row["speedup"] * row["cost_s"] / cost_s}
+
+
 def look_ms() -> float:
     """What it takes to see which place it is: the backbone on one frame."""
     zoo, image, times = StudentZoo(Path(), backbone), np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.uint8), []
-    for _ in range(8):
+    for _ in range(24):
         started = time.perf_counter()
         zoo.signature([image])
         times.append((time.perf_counter() - started) * 1e3)

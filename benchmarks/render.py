@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import render_fleet
+import render_recurring
 import render_streams
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +29,8 @@ PAGES = (
     "docs/labelling.md",
     "docs/evaluate.md",
     "docs/live.md",
+    "docs/stream.md",
+    "docs/negative-results.md",
 )
 MARK = re.compile(r"(<!-- table:(\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -75,6 +78,7 @@ def render(name: str) -> str:
         "bgsplit": bgsplit,
         **render_fleet.KINDS,
         **render_streams.KINDS,
+        **render_recurring.KINDS,
         "bgsplit-f1": bgsplit_f1,
     }
     return kinds[kind](result)

@@ -114,7 +114,6 @@ class Count:
     updates: int = 0
     lessons: int = 0
     heard: int = 0
-    extra_ms: float = 0.0
 
     def __post_init__(self) -> None:
         self.score = SegmentationScore(self.short.classes)
@@ -132,7 +131,7 @@ class Count:
         """The numbers of the run."""
         parts, frames = parts_ms(), len(self.short.images)
         cost_ms = self.calls * parts["teacher"] + self.updates * parts["update"] + self.lessons * parts["lesson"]
-        cost_ms += self.heard * parts["student"] + (frames - self.heard) * parts["moved"] + self.extra_ms
+        cost_ms += self.heard * parts["student"] + (frames - self.heard) * parts["moved"]
         return {
             "miou": self.score.pooled or math.nan,
             "teacher_fraction": self.calls / frames,

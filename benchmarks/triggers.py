@@ -65,10 +65,10 @@ def run_shown(row: dict[str, Any]) -> dict[str, float]:
 
 def streams(arguments: Namespace) -> Iterator[Short]:
     """Two drawn ones, and a piece of each clip."""
-    size_wh, frames = (256, 144), 24 if arguments.quick else 240
+    size_wh, frames, cut_frames = (256, 144), *((24, 24) if arguments.quick else (160, 240))
     made: dict[str, Callable[[str], Short]] = {
         "cuts": lambda name: drawn(
-            name, DriftConfig(frames=frames, size_wh=size_wh, seed=31, cut_every=60, scenes=3, returns=0.8)
+            name, DriftConfig(frames=cut_frames, size_wh=size_wh, seed=31, cut_every=60, scenes=3, returns=0.8)
         ),
         "vtest": lambda _: piece("vtest", arguments.cache, 300, frames),
         "fast": lambda name: drawn(name, DriftConfig(frames=frames, size_wh=size_wh, seed=32, cut_every=0, speed=0.6)),

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from fakes import CLASSES, same_tensors
+from fakes import CLASSES, same_tensors, source_of
 from narrowcast.core import checkpoint
+from narrowcast.core.config import to_dict
 from narrowcast.core.errors import ConfigError, UsageError
+from narrowcast.core.runs import RunFolder
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.student import load_student, save_student
+from narrowcast.stream import allowance, live_run
 from narrowcast.stream.event_log import EVENTS
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample
+from narrowcast.stream.live import LiveConfig
+from narrowcast.stream.live_run import run_live
 from narrowcast.stream.recall import RecallConfig, make_recall
 from narrowcast.stream.student_zoo import StudentZoo
 from narrowcast.stream.worth import Worth
@@ -276,3 +281,34 @@ def test_a_run_without_recall_has_none(tmp_path: Path, no_page: None) -> None:
     run(tmp_path / "run")
     assert summary(tmp_path / "run")["recall"] is None
     assert not (tmp_path / "run" / EVENTS).exists()
+
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_live_run_recalls_too(tmp_path: Path, config: RecallConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_run, "write_report", lambda path: None)
+    monkeypatch.setattr(allowance, "YIELD", 0)  # on a busy machine the trainer would never have its turn
+    wanted = replace(CONFIG, distill=BRISK, recall=config, score_every=0, live=LiveConfig())
+    shown, labels = in_places([0], 21)
+    elsewhere, others = in_places([1], 21)
+    order = [*[(0, ix) for ix in range(21)] * 2, *[(1, ix) for ix in range(21)] * 99]
+    images = [(elsewhere if place else shown)[ix] for place, ix in order]
+    teacher = CountedTeacher([(others if place else labels)[ix] for place, ix in order])
+    seen: list[str] = []
+    with RunFolder.open(tmp_path / "run", {"config": to_dict(wanted)}, resume=False) as folder:
+        for report in run_live(
+            source_of(images),
+            student(),
+            teacher,
+            config=wanted,
+            folder=folder,
+            device=CPU,
+            should_stop=lambda seen=seen: len(seen) >= 2,
+        ):
+            seen += [report.visit.place] if report.visit is not None else []
+    assert seen == ["run-1", "run-2"]
+    logged = [json.loads(line)["place"] for line in (tmp_path / "run" / EVENTS).read_text().splitlines()]
+    assert logged == seen
+    assert summary(tmp_path / "run")["gaps"] == 0
+    assert (Path(config.folder) / "run-1" / "entry.json").exists()
