@@ -30,7 +30,7 @@ from narrowcast.stream.schedule import StrideSchedule
 from narrowcast.stream.staleness import LEAST_AREA, LEAST_ERROR, MEMORY, SHARE
 from narrowcast.video.drift import DriftConfig
 
-STRIDES, ACCURACIES, PRICES = (4, 8, 16, 32), (0.8, 0.9), (0.5, 1.0)
+STRIDES, ACCURACIES, PRICES = (4, 8, 16, 32), (0.8,), (0.5,)
 BASE = replace(LEARNING, sees_cuts=False)  # a jump is a trigger of its own: recurring.py
 OTHER_FEATURES = 0.2  # cosine distance of two cells that do not show the same
 CPU = torch.device("cpu")
@@ -71,8 +71,8 @@ def streams(arguments: Namespace) -> Iterator[Short]:
             name, DriftConfig(frames=cut_frames, size_wh=size_wh, seed=31, cut_every=60, scenes=3, returns=0.8)
         ),
         "vtest": lambda _: piece("vtest", arguments.cache, 300, frames),
-        "fast": lambda name: drawn(name, DriftConfig(frames=frames, size_wh=size_wh, seed=32, cut_every=0, speed=0.6)),
         "one-by-one": lambda _: piece("one-by-one", arguments.cache, 700, frames),
+        "fast": lambda name: drawn(name, DriftConfig(frames=frames, size_wh=size_wh, seed=32, cut_every=0, speed=0.6)),
     }
     for name, make in made.items():
         if not arguments.only or name in arguments.only.split(","):

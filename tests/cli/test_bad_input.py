@@ -106,6 +106,10 @@ OPTIONS = [
     ("--set distill.replay=-1", "replay = -1: must not be negative"),
     ("--set teacher.confidence=0.5", "teacher.confidence has no effect on the teacher"),
     ("--set run.checkpoint_every=0", "checkpoint_every = 0: must be at least 1"),
+    ("--recall words.toml", "--recall words.toml: is a file; name a folder of students, or a new one"),
+    ("--recall .", "--recall .: is no zoo of students"),
+    ("--recall zoo --set recall.most=0", "most = 0: must be at least 1"),
+    ("--set recall.most=2", "[recall]: has no effect without --recall; add --recall FOLDER"),
     ("--set run.source=x", "[run]: source is an option of the command line"),
 ]
 
