@@ -63,7 +63,7 @@ class Peer:
 def main() -> int:
     parser = record.parser(__doc__, threads=1)
     parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--every", type=int, default=4, help="frames from one that is scored to the next")
+    parser.add_argument("--every", type=int, default=12, help="frames from one that is scored to the next")
     parser.add_argument(
         "--work", type=Path, default=record.REPOSITORY / "build" / "evaluation", help="of evaluation.py"
     )
