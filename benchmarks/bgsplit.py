@@ -21,7 +21,7 @@ import torch
 from narrowcast.bgsplit.adapt import adapt
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, keep_features
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, compare, paired
-from narrowcast.bgsplit.method import find_method
+from narrowcast.bgsplit.method import MethodConfig, find_method
 from narrowcast.bgsplit.prepare import ALL_PARTS, Workbench, drained, prepare
 from narrowcast.cli._bgsplit import open_table
 from narrowcast.cli._bgsplit_train import TRAINING
@@ -39,6 +39,7 @@ REFERENCES = ("probe", "logit-adjusted", "ft")
 EPOCHS = EpochsConfig(epochs=3.0, warmup_epochs=0.5)
 ADAPT_EPOCHS = EpochsConfig(epochs=12.0, warmup_epochs=0.5)
 NUM_CATEGORIES = 5
+UNSCORED = 100  # draws from here on are for choosing settings
 PROTOCOLS = (
     "blocks 13-15 and the last convolution of EfficientNet-Lite0 trained on kept maps; see the script",
     "all of EfficientNet-Lite0 trained on images; see the script",
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--backgrounds", default="0.995,0.98,0.999")
     parser.add_argument("--methods", default=METHODS_RUN)
     parser.add_argument("--adapted", default=ADAPTED_RUN, help="methods that begin at the adapted trunk")
+    parser.add_argument("--first-draw", type=int, default=0, help="100: the one that settings are chosen on")
     arguments = parser.parse_args()
     device = record.prepare(arguments)
     table = open_table(unpacked(arguments))
@@ -60,8 +62,9 @@ def main() -> int:
         levels[wanted] = positives_for(table, wanted)
     found: dict[str, list[RunResult]] = {}
     name = f"bgsplit-{arguments.data}" + ("-whole" if arguments.trained_parts == ALL_PARTS else "")
+    name += "-unscored" if arguments.first_draw >= UNSCORED else ""
     adapted: list[Workbench] = []
-    for draw in range(arguments.draws):
+    for draw in range(arguments.first_draw, arguments.first_draw + arguments.draws):
         for wanted, positives in levels.items():
             runs = run(arguments, table, bench, labels, draw, positives, adapted)
             found.setdefault(str(wanted), []).extend(runs)
@@ -78,6 +81,7 @@ def add_options(parser: Any) -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--trained-parts", type=int, default=4, help="of the trunk; -1: all")
+    parser.add_argument("--trunk-rate", type=float, default=1.0, help="multiplies the trunk's learning rate")
 
 
 def unpacked(arguments: Namespace) -> Path:
@@ -154,7 +158,7 @@ def methods_on(
     reports = compare(
         bench.table,
         background,
-        {name: find_method(name) for name in names.split(",")},
+        {name: method_called(name, arguments.trunk_rate) for name in names.split(",")},
         task_of=task_of,
         training=TRAINING,
         epochs=EPOCHS,
@@ -165,9 +169,16 @@ def methods_on(
     return finished(reports)
 
 
+def method_called(name: str, trunk_rate: float) -> MethodConfig:
+    """The method with the trunk's rate scaled."""
+    method = find_method(name)
+    return replace(method, trunk_rate=trunk_rate * method.trunk_rate)
+
+
 def runs_folder(arguments: Namespace) -> Path:
     whole = "-whole" if arguments.trained_parts == ALL_PARTS else ""
-    return arguments.work / f"{arguments.data}-{arguments.size}{whole}"
+    rate = f"-rate{arguments.trunk_rate:g}" if arguments.trunk_rate != 1 else ""
+    return arguments.work / f"{arguments.data}-{arguments.size}{whole}{rate}"
 
 
 def finished(reports: Any) -> list[RunResult]:
@@ -186,6 +197,7 @@ def result(
         "protocol": PROTOCOLS[arguments.trained_parts == ALL_PARTS],
         "data": arguments.data,
         "size": arguments.size,
+        "trunk_rate": arguments.trunk_rate,
         "teacher": {"name": labels.source, "largest_share": labels.largest_share, "used": labels.num_used},
         "training": to_dict(TRAINING),
         "epochs": to_dict(EPOCHS),
