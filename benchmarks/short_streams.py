@@ -21,8 +21,8 @@ from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
 from narrowcast.models.mask_folder import MaskFolderTeacher
 from narrowcast.models.teacher import TeacherLabels
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import shrink
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import resize_labels
 from narrowcast.video.drift import DriftConfig, drifting
 from narrowcast.video.source import open_source

@@ -17,10 +17,11 @@ from narrowcast.core.config import to_dict
 from narrowcast.core.runs import RunFolder, read_reports
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import LEARNING, StreamReport
+from narrowcast.stream.distill import LEARNING
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
 from narrowcast.stream.schedule import StrideSchedule
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import component_boxes, pixel_weights
 
 CPU = torch.device("cpu")

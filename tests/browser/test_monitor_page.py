@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakes import CLASSES, shapes
-from narrowcast.stream.distill import LiveFacts, StreamReport
+from narrowcast.stream.stream_report import LiveFacts, StreamReport
 from narrowcast.web.access import Access
 from narrowcast.web.monitor import Monitor
 from narrowcast.web.monitor_app import monitor_app

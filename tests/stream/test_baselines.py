@@ -12,7 +12,7 @@ from narrowcast.core.frames import Frame
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream.baselines import NEVER, flow, frozen, hold
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.stream_report import StreamReport
 
 SIZE_WH = (128, 96)
 METHODS = [pytest.param(hold, id="hold"), pytest.param(flow, id="flow")]

@@ -20,13 +20,13 @@ from narrowcast.stream.distill import (
     THESIS,
     DistillConfig,
     Distiller,
-    StreamReport,
     distill,
     score_labels,
     with_accuracy,
 )
 from narrowcast.stream.learner import LearnerConfig
 from narrowcast.stream.schedule import StrideSchedule
+from narrowcast.stream.stream_report import StreamReport
 
 CPU = torch.device("cpu")
 NO_PRIOR = LearnerConfig(own_share=1.0, prior_share=0.0)

@@ -12,14 +12,7 @@ from fakes import CLASSES, LookupTeacher, TinyStudent, shapes
 from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import IGNORE
 from narrowcast.stream.baselines import flow
-from narrowcast.stream.distill import (
-    LEARNING,
-    THESIS,
-    DistillConfig,
-    Distiller,
-    distill,
-    with_accuracy,
-)
+from narrowcast.stream.distill import LEARNING, THESIS, DistillConfig, Distiller, distill, with_accuracy
 from narrowcast.stream.learner import Learner, LearnerConfig
 from narrowcast.stream.schedule import StrideSchedule
 

@@ -12,10 +12,10 @@ from narrowcast.core.errors import ConfigError, SourceError
 from narrowcast.core.files import write_json
 from narrowcast.core.frames import Frame
 from narrowcast.mine.exchange import read_labels
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.events import Effort, EventsConfig, disputes, efforts, moved, peaks_of
 from narrowcast.stream.events_report import write_events
 from narrowcast.stream.lesson_pictures import LessonPicture, LessonPictures, read_lessons
+from narrowcast.stream.stream_report import StreamReport
 
 FRAMES, LABELS = shapes(12, size_wh=(96, 64))
 CONFIG = EventsConfig()

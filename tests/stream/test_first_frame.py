@@ -14,11 +14,11 @@ from narrowcast.models.classes import parse_classes
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.student import save_student
 from narrowcast.stream.clips import Clip
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.first_frame import FirstFrame, classes_on_objects, distorted, mimicked
 from narrowcast.stream.learner import Sample
 from narrowcast.stream.methods import parse_method
 from narrowcast.stream.setting import Setting
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.images import read_image
 from narrowcast.video.labels import write_label_png
 

@@ -23,13 +23,14 @@ from narrowcast.core.runs import RunFolder, read_reports
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.teacher import TeacherLabels
 from narrowcast.stream import allowance, live_run
-from narrowcast.stream.distill import LEARNING, Distiller, StreamReport
+from narrowcast.stream.distill import LEARNING, Distiller
 from narrowcast.stream.event_log import EVENTS, EventLog
 from narrowcast.stream.learner import LearnerConfig
 from narrowcast.stream.live import LiveConfig, LiveDistiller
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.run import STUDENT, RunConfig, next_frame
 from narrowcast.stream.schedule import StrideSchedule
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.trainer import LateLabels, LateLesson, Trainer
 from narrowcast.video.source import FrameSource, open_source
 

@@ -10,9 +10,9 @@ from narrowcast.core.errors import ConfigError
 from narrowcast.models.classes import parse_classes
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.student import save_student
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.one_shot import OneShot
 from narrowcast.stream.setting import Setting
+from narrowcast.stream.stream_report import StreamReport
 
 
 def run(mode: Literal["a", "b"], tmp_path: Path) -> tuple[list[StreamReport], LookupTeacher]:

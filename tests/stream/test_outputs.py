@@ -11,7 +11,6 @@ import pytest
 from fakes import CLASSES, FPS, plain_frames, shapes
 from narrowcast.core.errors import SourceError, StorageError, UsageError
 from narrowcast.core.frames import Frame
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.outputs import (
     MAX_SPACED,
     MAX_WORST,
@@ -24,6 +23,7 @@ from narrowcast.stream.outputs import (
     check_kinds,
     make_outputs,
 )
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.labels import decode_rle, read_label_png
 from narrowcast.video.overlay import draw_legend, overlay
 from narrowcast.video.source import open_source

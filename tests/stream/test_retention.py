@@ -8,9 +8,9 @@ import numpy as np
 from fakes import CLASSES, shapes
 from narrowcast.core.lines import drop_lines
 from narrowcast.core.runs import RunFolder
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.outputs import make_outputs
 from narrowcast.stream.retention import Retention
+from narrowcast.stream.stream_report import StreamReport
 
 FRAMES, LABELS = shapes(40)
 FPS = 25

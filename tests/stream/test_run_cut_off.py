@@ -16,8 +16,8 @@ from narrowcast.core.config import to_dict
 from narrowcast.core.errors import NarrowcastError, StorageError, UsageError, WeightsError
 from narrowcast.core.runs import RunFolder
 from narrowcast.models.teacher import TeacherLabels
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.run import CHECKPOINT, STUDENT, RunConfig, next_frame
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.source import open_source
 from stream_runs import (
     BRISK,

@@ -18,9 +18,9 @@ from narrowcast.core.errors import DivergedError, SourceError, StorageError
 from narrowcast.core.frames import IGNORE
 from narrowcast.core.runs import RunFolder
 from narrowcast.models.teacher import TeacherLabels
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import LearnerConfig
 from narrowcast.stream.run import STUDENT, RunConfig, next_frame, run_stream
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.reader import Picture
 from narrowcast.video.source import FrameSource, open_source
 from stream_runs import (

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fakes import CLASSES, shapes
-from narrowcast.stream.distill import LiveFacts, StreamReport
+from narrowcast.stream.stream_report import LiveFacts, StreamReport
 from narrowcast.web.access import Access
 from narrowcast.web.monitor import MAX_EVENTS, Monitor
 from narrowcast.web.monitor_app import monitor_app

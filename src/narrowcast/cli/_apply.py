@@ -14,8 +14,8 @@ from narrowcast.core.runs import SUMMARY, RunFolder
 from narrowcast.core.runtime import describe, pick_device
 from narrowcast.models.onnx_export import export_onnx
 from narrowcast.stream.apply import Adapted, apply, load_adapted
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.outputs import check_kinds
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.source import FrameSource, open_source
 
 

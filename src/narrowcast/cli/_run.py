@@ -22,12 +22,13 @@ from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.allowance import made_to_give_way
-from narrowcast.stream.distill import METHODS, StreamReport, with_accuracy
+from narrowcast.stream.distill import METHODS, with_accuracy
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.methods import overlaid
 from narrowcast.stream.recall import RecallConfig
 from narrowcast.stream.run import RunConfig, next_frame, run_stream
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.student_zoo import StudentZoo
 from narrowcast.video.container import without_password
 from narrowcast.video.patience import LIVE, SHORT

@@ -22,10 +22,10 @@ from narrowcast.models.classes import ClassMap, SelectedTeacher, parse_classes
 from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.run import STUDENT, next_frame, run_stream
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.student_zoo import Noticing, StudentZoo
 from narrowcast.video.clock import DEFAULT_FPS
 from narrowcast.video.patience import LIVE, SHORT

@@ -12,7 +12,7 @@ from narrowcast.core.config import from_dict
 from narrowcast.core.errors import ConfigError, StorageError, UsageError
 from narrowcast.core.files import write_json
 from narrowcast.fleet.budget import Need
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.stream_report import StreamReport
 
 STATE, EVENTS, CAMERAS = "fleet.json", "events.jsonl", "cameras"
 RECENT = 8  # teacher frames in a mean; ours

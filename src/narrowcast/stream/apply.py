@@ -13,9 +13,9 @@ from narrowcast.core.frames import Frame
 from narrowcast.core.runs import RUN, RunFolder
 from narrowcast.models.student import AnyStudent, load_student
 from narrowcast.stream.baselines import frozen
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.outputs import make_outputs
 from narrowcast.stream.run import DEFAULT_FPS, STUDENT
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.prefetch import prefetch
 from narrowcast.video.source import FrameSource
 

@@ -18,12 +18,12 @@ from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import Frame
 from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import StreamReport, relabelled
 from narrowcast.stream.learner import Learner, LearnerConfig, shrink
 from narrowcast.stream.look_ahead import LookAhead
 from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.optical_flow import OpticalFlow
 from narrowcast.stream.schedule import has_elapsed
+from narrowcast.stream.stream_report import StreamReport, relabelled
 from narrowcast.stream.targets import resize_labels
 
 NEVER = 0  # the stride of a method that does not ask the teacher

@@ -27,10 +27,10 @@ from narrowcast.models.mask_folder import masks_by_frame
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher, TeacherLabels
 from narrowcast.stream.clips import Frames
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.schedule import has_elapsed
 from narrowcast.stream.setting import Setting, Started
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import targets
 from narrowcast.video.labels import read_label_png
 

@@ -19,9 +19,10 @@ from narrowcast.core.runtime import describe, seed_everything
 from narrowcast.metrics import cost
 from narrowcast.stream.bench import Bench, time_teacher
 from narrowcast.stream.clips import Frames
-from narrowcast.stream.distill import StreamReport, score_labels
+from narrowcast.stream.distill import score_labels
 from narrowcast.stream.methods import Method
 from narrowcast.stream.setting import Setting, Started
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.summary import teacher_macs
 from narrowcast.stream.tally import Tally
 from narrowcast.stream.truth import TruthTally

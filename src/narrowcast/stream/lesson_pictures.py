@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from narrowcast.core.errors import SourceError
 from narrowcast.core.files import write_bytes
 from narrowcast.core.frames import Frame
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.labels import read_label_png, write_label_png
 
 FOLDER, QUALITY = "lessons", 92

@@ -14,10 +14,11 @@ from jaxtyping import UInt8
 
 from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import Frame
-from narrowcast.stream.distill import Distiller, LiveFacts, StreamReport, without_unknown
+from narrowcast.stream.distill import Distiller, without_unknown
 from narrowcast.stream.learner import shrink
 from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.schedule import has_changed
+from narrowcast.stream.stream_report import LiveFacts, StreamReport
 from narrowcast.stream.trainer import Copy, LateLabels, LateLesson, Question, Trainer
 from narrowcast.video.mailbox import WhenLate
 

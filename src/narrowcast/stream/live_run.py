@@ -16,7 +16,7 @@ from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import seed_everything
 from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import Distiller, StreamReport, score_labels
+from narrowcast.stream.distill import Distiller, score_labels
 from narrowcast.stream.event_log import EventLog
 from narrowcast.stream.live import LiveDistiller, LiveStep, shares_of
 from narrowcast.stream.live_summary import LiveTotals, summarise_live
@@ -26,6 +26,7 @@ from narrowcast.stream.report import write_report
 from narrowcast.stream.retention import Retention
 from narrowcast.stream.run import CHECKPOINT, DEFAULT_FPS, STUDENT, RunConfig, make_distiller
 from narrowcast.stream.scores import SegmentationScores
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.summary import Costs
 from narrowcast.stream.trainer import Trainer
 from narrowcast.video.mailbox import Arrival, Mailbox

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from narrowcast.core.runs import RunFolder
-from narrowcast.stream.distill import Distiller, StreamReport
+from narrowcast.stream.distill import Distiller
 from narrowcast.stream.scores import SegmentationScores
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.summary import Costs, summarise
 
 

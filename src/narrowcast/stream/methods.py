@@ -22,13 +22,14 @@ from narrowcast.models.pretrained import student_called, varied
 from narrowcast.models.student import AnyStudent
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
-from narrowcast.stream.distill import METHODS, DistillConfig, StreamReport, distill, with_accuracy
+from narrowcast.stream.distill import METHODS, DistillConfig, distill, with_accuracy
 from narrowcast.stream.first_frame import EVERY as FIRST_FRAME_EVERY
 from narrowcast.stream.first_frame import FirstFrame
 from narrowcast.stream.one_shot import INTERVAL, OneShot
 from narrowcast.stream.optical_flow import Dis, Raft
 from narrowcast.stream.oracle import EVERY, Oracle
 from narrowcast.stream.setting import Setting, Started
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import resize_labels
 
 PROPAGATIONS = ("hold", "flow-dis", "flow-dis-fast", "flow-dis-ahead", "flow-raft")

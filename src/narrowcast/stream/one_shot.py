@@ -17,10 +17,10 @@ from narrowcast.core.errors import ConfigError
 from narrowcast.core.frames import Frame
 from narrowcast.metrics.segmentation import frame_iou
 from narrowcast.models.pretrained import student_called
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.schedule import has_elapsed
 from narrowcast.stream.setting import Setting, Started
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import targets
 
 INTERVAL = 30  # frames; section 2.4.5

@@ -16,9 +16,9 @@ from narrowcast.core.frames import Frame
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream import baselines
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.setting import Setting, Started
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import targets
 
 EVERY = 5  # frames; section 2.4.3

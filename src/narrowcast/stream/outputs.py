@@ -18,8 +18,8 @@ from narrowcast.core.errors import StorageError, UsageError, did_you_mean
 from narrowcast.core.files import write_bytes
 from narrowcast.core.frames import Frame
 from narrowcast.core.lines import drop_lines
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.lesson_pictures import LessonPictures
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.labels import encode_rle, write_label_png
 from narrowcast.video.overlay import draw_caption, draw_legend, overlay, side_by_side
 from narrowcast.video.source import open_source

@@ -18,7 +18,7 @@ from narrowcast.core.runs import RunFolder
 from narrowcast.core.runtime import seed_everything
 from narrowcast.models.student import AnyStudent, save_student
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, StreamReport, score_labels
+from narrowcast.stream.distill import DEFAULT, DistillConfig, Distiller, score_labels
 from narrowcast.stream.event_log import EventLog
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.outputs import Output, Outputs, check_kinds, make_outputs
@@ -26,6 +26,7 @@ from narrowcast.stream.recall import RecallConfig, make_recall
 from narrowcast.stream.recall_log import leave_students, tell_of_visit
 from narrowcast.stream.report import write_report
 from narrowcast.stream.scores import SegmentationScores
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.summary import Costs, summarise
 from narrowcast.video.prefetch import prefetch
 from narrowcast.video.source import FrameSource

@@ -3,7 +3,7 @@
 from typing import Any, final
 
 from narrowcast.metrics.segmentation import SegmentationScore
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.stream_report import StreamReport
 
 
 @final

@@ -10,7 +10,7 @@ from torch import nn
 from narrowcast.core.frames import Frame
 from narrowcast.models.classes import ClassMap
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.stream_report import StreamReport
 
 
 @dataclass(frozen=True, slots=True)

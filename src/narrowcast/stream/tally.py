@@ -10,10 +10,10 @@ from jaxtyping import Bool, Int64, UInt8
 
 from narrowcast.core.frames import IGNORE, Frame
 from narrowcast.metrics.segmentation import SegmentationScore, confusion_matrix, mean_iou
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.learner import shrink
 from narrowcast.stream.optical_flow import MAX_ASPECT, MIN_FLOW_PX
 from narrowcast.stream.scores import SegmentationScores
+from narrowcast.stream.stream_report import StreamReport
 
 WINDOW_S = 30  # figure 2.4's points are averages over 30 s
 AT_REST_PX = 0.5  # motion between two frames that counts as none; ours

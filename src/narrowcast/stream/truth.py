@@ -14,8 +14,8 @@ from narrowcast.metrics.davis import boundary_f1, region_similarity, sequence_sc
 from narrowcast.metrics.segmentation import SegmentationScore
 from narrowcast.models.classes import ClassMap, canonical
 from narrowcast.models.teacher import Teacher
-from narrowcast.stream.distill import StreamReport
 from narrowcast.stream.paired_labels import PairedLabels
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.stream.targets import resize_labels
 
 Labels = UInt8[np.ndarray, "h w"]

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from narrowcast.core.errors import UsageError
 from narrowcast.core.frames import Frame
-from narrowcast.stream.distill import StreamReport
+from narrowcast.stream.stream_report import StreamReport
 from narrowcast.video.overlay import overlay
 
 MAX_SECONDS, MAX_EVENTS = 1800, 200  # ours: half an hour of curves
