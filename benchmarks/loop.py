@@ -37,6 +37,7 @@ from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.taxonomy import VOC
 from narrowcast.stream.apply import load_adapted
+from narrowcast.stream.distill import LEARNING
 from narrowcast.stream.run import RunConfig, run_stream
 from narrowcast.video.source import open_source
 
@@ -164,6 +165,7 @@ class Loop:
             classes=CLASSES,
             size_wh=self.stretch.size_wh,
             outputs=("lessons",),
+            distill=LEARNING,
         )
         about = {"config": to_dict(config), "classes": list(class_map.classes)}
         student = student_called("pretrained", class_map)

@@ -17,7 +17,7 @@ classes="person,car+bus=auto"
 half=400
 
 narrowcast stream run "$clip" --teacher embedded --classes "$classes" --size 384x288 --max-frames $half \
-  --output lessons --out "$out/run"
+  --method learning --output lessons --out "$out/run"
 narrowcast loop pick "$out/run" --out "$out/picked" --num 24
 narrowcast mine index "$out/picked/proposals/photos" --pool "$out/pool" --alone
 if [ $page = yes ]; then
