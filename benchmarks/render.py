@@ -63,6 +63,7 @@ def render(name: str) -> str:
     kinds = {
         "stream": stream,
         "evaluation": evaluation,
+        "evaluation-short": evaluation_short,
         "ablation": ablation,
         "jitnet": jitnet,
         "ratios": ratios,
@@ -174,6 +175,15 @@ def evaluation(result: dict[str, Any]) -> str:
         against = ["–" if name.startswith("flow-dis") else _against(row, rival) for rival in rivals]
         rows.append([name, percent(row["miou"]) + apart, times(row["speedup"]), *against, *by_group])
     return table(head, rows)
+
+
+def evaluation_short(result: dict[str, Any]) -> str:
+    """`evaluation` for the README: without the ends of the families."""
+    ends = {"thesis-0.7", "thesis-0.9", "hold-16", "flow-dis-fast-4", "flow-dis-fast-16"}
+    kept = {
+        name: row for name, row in result["methods"].items() if name not in ends and not name.endswith(("-32", "-64"))
+    }
+    return evaluation(result | {"methods": kept})
 
 
 def ablation(result: dict[str, Any]) -> str:
