@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -73,18 +74,24 @@ def run(folder: Path, options: list[str], arguments: Namespace) -> dict[str, Any
         _, status = os.waitpid(process, 0)
         if os.WIFEXITED(status):
             if os.WEXITSTATUS(status):
-                raise NarrowcastError(f"{folder.name}: the run could not go on after {done} kills")
+                raise NarrowcastError(f"{folder.name}: the run could not go on after {done} kills{why(folder)}")
             break  # over before it was killed
         done += 1
         went_on_from.append(whole_until(out))
     _, status = os.waitpid(attempt(words), 0)
     if status:
-        raise NarrowcastError(f"{folder.name}: the run could not end after {done} kills")
+        raise NarrowcastError(f"{folder.name}: the run could not end after {done} kills{why(folder)}")
     return {
         "kills": done,
         "frames": frames,
         "different_frames_gone_on_from": len(set(went_on_from)),
     } | judge(out, frames)
+
+
+def why(folder: Path) -> str:
+    """What the last attempt died of, where it said so."""
+    error = folder / "error.txt"
+    return ":\n" + error.read_text() if error.exists() else ""
 
 
 def attempt(words: list[str]) -> int:
@@ -102,6 +109,8 @@ def attempt(words: list[str]) -> int:
         narrowcast()
     except SystemExit as ended:
         os._exit(ended.code if isinstance(ended.code, int) else 1)
+    except BaseException:
+        (Path(words[words.index("--out") + 1]).parent / "error.txt").write_text(traceback.format_exc())
     finally:
         os._exit(70)
 

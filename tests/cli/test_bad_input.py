@@ -74,7 +74,7 @@ OPTIONS = [
     ("--accuracy 0", "accuracy = 0.0: must be between 0 and 1"),
     ("--accuracy 1", "accuracy = 1.0: must be between 0 and 1"),
     ("--accuracy nan", "accuracy = nan: must be between 0 and 1"),
-    ("--method thesi", "--method thesi: expected default, learning, thesis (did you mean 'thesis'?)"),
+    ("--method thesi", "--method thesi: expected default, look-ahead, learning, thesis (did you mean 'thesis'?)"),
     ("--student jitnett", "(did you mean 'jitnet'?)"),
     ("--student clip.mp4", "--student clip.mp4: expected pretrained, jitnet, mobilenetv2 or a .safetensors file"),
     ("--size big", "--size big: expected WIDTHxHEIGHT in pixels, such as 640x360"),

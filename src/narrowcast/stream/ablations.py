@@ -64,4 +64,6 @@ def _switches(config: DistillConfig) -> list[str]:
         own = (values if section == "distill" else values[section])[key]
         others = [other for other in choices if other != own and (isinstance(own, str) or not (other and own))]
         found += [f"{name}={str(other).lower() if isinstance(other, bool) else other}" for other in others]
+    if config.look_ahead:  # which has nothing to move without a prior
+        found = [f"{one},distill.look_ahead=0" if one == "learner.prior_share=0.0" else one for one in found]
     return found
