@@ -5,7 +5,7 @@ on the labels that are known. The auxiliary loss needs no label and counts on ev
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from narrowcast.bgsplit.method import METHODS, MethodConfig
 from narrowcast.bgsplit.net import SplitNet
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.second_stage import Linear
-from narrowcast.bgsplit.train import PseudoLabels, RareClassifier, build_net, features_of
+from narrowcast.bgsplit.train import PseudoLabels, RareClassifier, build_net, features_of, resumed_trainer
 from narrowcast.core.errors import UsageError
 from narrowcast.core.training import TrainConfig, Trainer, TrainReport, sample_numbers
 from narrowcast.data.image_batches import ShuffledEpochs
@@ -60,17 +60,7 @@ def train_multi_label(
     net = build_net(bench.trunk, task.pseudo, method, features, labels.shape[1], last_row=int(rows.max()), seed=seed)
     if method.start == "prior":
         net.load_main(_prior(net, labels, background_logit=method.background_logit))
-    trainer = Trainer(
-        net.to(bench.device),
-        replace(training, average=method.average or training.average),
-        folder=folder,
-        groups=net.groups(
-            trunk_rate=method.trunk_rate, main_rate=method.main_rate, auxiliary_rate=method.auxiliary_rate
-        ),
-        seed=seed,
-        set_modes=SplitNet.set_modes,
-    )
-    trainer.resume()
+    trainer = resumed_trainer(net.to(bench.device), method, training, folder=folder, seed=seed)
     if trainer.step < training.steps:
         yield from _run(trainer, task, method, rows, labels, seed=seed)
     linear = trainer.averaged.main_linear()

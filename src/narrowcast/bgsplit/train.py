@@ -91,20 +91,27 @@ def train(
         net.load_main(_as_main(probe, method, task.split))
     elif method.start == "prior":
         net.load_main(_prior(net, method, task.split))
+    trainer = resumed_trainer(net, method, training, folder=folder, seed=seed)
+    if trainer.step < training.steps:
+        yield from _run(trainer, task, method, seed=seed)
+    return _finished(trainer.averaged, task, method, seed=seed)
+
+
+def resumed_trainer(
+    net: SplitNet, method: MethodConfig, training: TrainConfig, *, folder: Path, seed: int
+) -> Trainer[SplitNet]:
+    """What trains `net` with the method's rates, from the checkpoint in `folder` on."""
+    rates = {"trunk_rate": method.trunk_rate, "main_rate": method.main_rate, "auxiliary_rate": method.auxiliary_rate}
     trainer = Trainer(
         net,
         replace(training, average=method.average or training.average),
         folder=folder,
-        groups=net.groups(
-            trunk_rate=method.trunk_rate, main_rate=method.main_rate, auxiliary_rate=method.auxiliary_rate
-        ),
+        groups=net.groups(**rates),
         seed=seed,
         set_modes=SplitNet.set_modes,
     )
     trainer.resume()
-    if trainer.step < training.steps:
-        yield from _run(trainer, task, method, seed=seed)
-    return _finished(trainer.averaged, task, method, seed=seed)
+    return trainer
 
 
 def reused(classifier: RareClassifier, task: Task) -> RareClassifier:

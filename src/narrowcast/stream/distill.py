@@ -27,7 +27,7 @@ from narrowcast.stream.recall import Recall, Visit
 from narrowcast.stream.replay import Replay
 from narrowcast.stream.schedule import StrideSchedule, has_changed, has_elapsed, is_multiple, next_stride, wants_update
 from narrowcast.stream.staleness import Staleness
-from narrowcast.stream.stream_report import StreamReport, relabelled
+from narrowcast.stream.stream_report import StreamReport, predicted, relabelled
 from narrowcast.stream.targets import resize_labels, targets
 from narrowcast.stream.worth import Worth
 
@@ -222,17 +222,10 @@ class Distiller:
             prediction = without_unknown(prior)
         student_ms = _since_ms(started)
         if not (self.is_due(frame.index) and self.may_ask(frame)):
-            return StreamReport(
-                frame.index,
-                float(frame.time_s),
-                labels=prediction,
-                prediction=prediction,
-                teacher_labels=None,
+            return predicted(
+                frame,
+                prediction,
                 stride=self.stride,
-                updates=0,
-                accuracy=None,
-                accuracy_after=None,
-                loss=None,
                 timings_ms={"student": student_ms},
                 student_ran=is_heard,
             )

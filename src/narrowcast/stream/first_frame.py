@@ -30,7 +30,7 @@ from narrowcast.stream.clips import Frames
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.schedule import has_elapsed
 from narrowcast.stream.setting import Setting, Started
-from narrowcast.stream.stream_report import StreamReport
+from narrowcast.stream.stream_report import StreamReport, predicted
 from narrowcast.stream.targets import targets
 from narrowcast.video.labels import read_label_png
 
@@ -90,17 +90,10 @@ class FirstFrame:
             started = time.perf_counter()
             image = shrink(frame.image_rgb, setting.size_wh)
             prediction = learner.predict(image)
-            report = StreamReport(
-                frame.index,
-                float(frame.time_s),
-                labels=prediction,
-                prediction=prediction,
-                teacher_labels=None,
+            report = predicted(
+                frame,
+                prediction,
                 stride=self.every,
-                updates=0,
-                accuracy=None,
-                accuracy_after=None,
-                loss=None,
                 timings_ms={"student": (time.perf_counter() - started) * 1e3},
             )
             is_due = has_elapsed(frame.index, last_teacher_frame=last, stride=self.every)

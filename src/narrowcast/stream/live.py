@@ -18,7 +18,7 @@ from narrowcast.stream.distill import Distiller, without_unknown
 from narrowcast.stream.learner import shrink
 from narrowcast.stream.moved_labels import MovedLabels
 from narrowcast.stream.schedule import has_changed
-from narrowcast.stream.stream_report import LiveFacts, StreamReport
+from narrowcast.stream.stream_report import LiveFacts, StreamReport, predicted
 from narrowcast.stream.trainer import Copy, LateLabels, LateLesson, Question, Trainer
 from narrowcast.video.mailbox import WhenLate
 
@@ -140,17 +140,10 @@ class LiveDistiller:
             asked = None if self.staleness is None else self.staleness.asked()
             self._ask(Question(frame, image, prior, prediction, asked))
         timings = {"student": student_ms, "latency": latency_ms}
-        report = StreamReport(
-            frame.index,
-            float(frame.time_s),
-            labels=prediction,
-            prediction=prediction,
-            teacher_labels=None,
+        report = predicted(
+            frame,
+            prediction,
             stride=self.stride,
-            updates=0,
-            accuracy=None,
-            accuracy_after=None,
-            loss=None,
             timings_ms=timings,
             live=facts,
             student_ran=is_heard,

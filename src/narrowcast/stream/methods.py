@@ -29,7 +29,7 @@ from narrowcast.stream.one_shot import INTERVAL, OneShot
 from narrowcast.stream.optical_flow import Dis, Raft
 from narrowcast.stream.oracle import EVERY, Oracle
 from narrowcast.stream.setting import Setting, Started
-from narrowcast.stream.stream_report import StreamReport
+from narrowcast.stream.stream_report import StreamReport, predicted
 from narrowcast.stream.targets import resize_labels
 
 PROPAGATIONS = ("hold", "flow-dis", "flow-dis-fast", "flow-dis-ahead", "flow-raft")
@@ -127,17 +127,10 @@ def _segmented(frames: Iterable[Frame], segmenter: Teacher, size_wh: tuple[int, 
         labels = segmenter(frame.image_rgb, frame_index=frame.index).labels
         prediction = resize_labels(np.where(labels == IGNORE, np.uint8(0), labels), size_wh)
         student_ms = (time.perf_counter() - started) * 1e3
-        yield StreamReport(
-            frame.index,
-            float(frame.time_s),
-            labels=prediction,
-            prediction=prediction,
-            teacher_labels=None,
+        yield predicted(
+            frame,
+            prediction,
             stride=baselines.NEVER,
-            updates=0,
-            accuracy=None,
-            accuracy_after=None,
-            loss=None,
             timings_ms={"student": student_ms},
         )
 

@@ -20,7 +20,7 @@ from narrowcast.models.pretrained import student_called
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample, shrink
 from narrowcast.stream.schedule import has_elapsed
 from narrowcast.stream.setting import Setting, Started
-from narrowcast.stream.stream_report import StreamReport
+from narrowcast.stream.stream_report import StreamReport, predicted
 from narrowcast.stream.targets import targets
 
 INTERVAL = 30  # frames; section 2.4.5
@@ -62,17 +62,10 @@ class OneShot:
             started = time.perf_counter()
             image = shrink(frame.image_rgb, setting.size_wh)
             prediction = learner.predict(image)
-            report = StreamReport(
-                frame.index,
-                float(frame.time_s),
-                labels=prediction,
-                prediction=prediction,
-                teacher_labels=None,
+            report = predicted(
+                frame,
+                prediction,
                 stride=self.interval,
-                updates=0,
-                accuracy=None,
-                accuracy_after=None,
-                loss=None,
                 timings_ms={"student": (time.perf_counter() - started) * 1e3},
             )
             if has_elapsed(frame.index, last_teacher_frame=last_teacher_frame, stride=self.interval):

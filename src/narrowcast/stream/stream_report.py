@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from narrowcast.core.frames import Frame
 from narrowcast.stream.recall import Visit
 
 
@@ -89,6 +90,26 @@ class StreamReport:
             **({} if self.live is None else asdict(self.live)),
             **({} if self.visit is None else {"visit": asdict(self.visit)}),
         }
+
+
+def predicted(
+    frame: Frame, prediction: UInt8[np.ndarray, "h w"], *, stride: int, timings_ms: Mapping[str, float], **more: Any
+) -> StreamReport:
+    """The report of a frame that was predicted and no more; `more` are fields that have a default."""
+    return StreamReport(
+        frame.index,
+        float(frame.time_s),
+        labels=prediction,
+        prediction=prediction,
+        teacher_labels=None,
+        stride=stride,
+        updates=0,
+        accuracy=None,
+        accuracy_after=None,
+        loss=None,
+        timings_ms=timings_ms,
+        **more,
+    )
 
 
 def relabelled(report: StreamReport, labels: UInt8[np.ndarray, "h w"], more_ms: float) -> StreamReport:
