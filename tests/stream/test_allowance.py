@@ -59,6 +59,26 @@ def test_a_thread_that_gives_way_is_nicer_and_no_other_thread_is() -> None:
     assert niceness() == before
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux has such a policy")
+def test_a_thread_that_gives_way_runs_where_a_processor_is_idle() -> None:
+    found = made_to_give_way(lambda: os.sched_getscheduler(threading.get_native_id()))
+    assert found == (os.SCHED_IDLE if len(os.sched_getaffinity(0)) > 1 else os.SCHED_OTHER)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_it_rests_where_it_says_so() -> None:
+    allowance = Allowance(0.01, num_threads=1)
+    allowance.begin()
+    time.sleep(0.01)
+    resting = threading.Thread(target=allowance.rest)
+    resting.start()
+    while not allowance.is_resting:
+        time.sleep(0.001)
+    allowance.stop()
+    resting.join()
+    assert not allowance.is_resting
+
+
 def test_what_making_raises_is_raised_here() -> None:
     def fail() -> None:
         raise UsageError("no such teacher")

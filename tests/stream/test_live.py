@@ -202,6 +202,18 @@ def test_the_teacher_is_asked_earlier_where_it_answers_late() -> None:
         assert live.is_due(1)
 
 
+def test_a_teacher_that_is_free_is_asked_unless_it_must_be_due() -> None:
+    live, trainer = stepping(LookupTeacher(LABELS))
+    with trainer:
+        live._asked, live.stride = FRAMES[0], 8
+        assert live._can_ask(1)
+        live.asks = "due"
+        assert not live._can_ask(1)
+        live.asks = "free"
+        trainer.allowance.is_resting = True  # what it keeps to a budget with
+        assert not live._can_ask(1)
+
+
 def test_an_answer_of_before_a_gap_is_learned_but_not_moved_across() -> None:
     teacher = GatedTeacher(LABELS)
     live, trainer = stepping(teacher)

@@ -205,8 +205,8 @@ def _live_settings(request: RunRequest, sections: dict[str, dict[str, Any]]) -> 
     values = {"is_paced": request.pace}
     for name, value in {"budget": request.budget, "keep_min": request.keep, "when_late": request.when_late}.items():
         values |= {} if value is None else {name: value}
-    for name in own.keys() - {"num_threads"}:
-        raise ConfigError(f"[live]: {name} is an option of the command line; only num_threads belongs here")
+    for name in own.keys() - {"num_threads", "asks"}:
+        raise ConfigError(f"[live]: {name} is an option of the command line; only num_threads and asks belong here")
     return from_dict(LiveConfig, values | own, where="--live")
 
 

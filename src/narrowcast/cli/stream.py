@@ -24,9 +24,12 @@ def run(
     ] = "all",
     accuracy: Annotated[float | None, typer.Option(help="Mean IoU that is enough, in (0, 1). [default: 0.8]")] = None,
     method: Annotated[
-        str,
-        typer.Option(help="default; look-ahead: for files; learning: the student always learns; thesis: Algorithm 1."),
-    ] = "default",
+        str | None,
+        typer.Option(
+            help="default; look-ahead: for files; learning: the student always learns; thesis: Algorithm 1."
+            " [default: default; with --live learning]"
+        ),
+    ] = None,
     student: Annotated[
         str, typer.Option(help="pretrained, jitnet, mobilenetv2 or a .safetensors file.")
     ] = "pretrained",
@@ -75,7 +78,7 @@ def run(
         classes=classes,
         accuracy=accuracy,
         out=out,
-        method=method,
+        method=method or ("learning" if live else "default"),  # of answers that come late it makes the most
         student=student,
         size=size,
         score_every=score_every,

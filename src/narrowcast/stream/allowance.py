@@ -23,6 +23,7 @@ class Allowance:
     def __init__(self, cores: float, *, num_threads: int) -> None:
         self._rest_per_work = max(0.0, num_threads / cores - 1) if cores else 0.0
         self.rested_s = 0.0  # so far
+        self.is_resting = False
         self._stopping = threading.Event()
         self._since_s = time.perf_counter()
 
@@ -35,7 +36,9 @@ class Allowance:
         worked_s = time.perf_counter() - self._since_s
         self.begin()
         if self._rest_per_work:
+            self.is_resting = True
             self._stopping.wait(worked_s * self._rest_per_work)
+            self.is_resting = False
             self.rested_s += time.perf_counter() - self._since_s
             self.begin()
 
@@ -45,10 +48,17 @@ class Allowance:
 
 
 def give_way() -> None:
-    """Let this thread, and those it will start, take what nobody else wants of the processor (Linux; else nothing)."""
+    """Let this thread, and those it will start, take what nobody else wants of the processor (Linux; else nothing).
+
+    With several processors they have the policy SCHED_IDLE, which whoever wakes up interrupts at once; niceness alone
+    lets it wait for the rest of a time slice, and the slowest frames of a live stream took 1.6 times as long (ours, see
+    docs/live.md). With one there may be nothing left for that policy, so there they are only nice.
+    """
     with suppress(OSError, AttributeError):
         own = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, own, min(19, os.getpriority(os.PRIO_PROCESS, own) + YIELD))
+        if YIELD and len(os.sched_getaffinity(0)) > 1:
+            os.sched_setscheduler(own, os.SCHED_IDLE, os.sched_param(0))
 
 
 def made_to_give_way(make: Callable[[], Result]) -> Result:

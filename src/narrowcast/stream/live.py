@@ -7,7 +7,7 @@ between two frames, and labels that come late are first moved to where they lie 
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from jaxtyping import UInt8
@@ -31,6 +31,8 @@ class LiveConfig:
 
     Attributes:
         when_late: what happens to frames that come faster than they are labelled: "wait", "drop-oldest", "drop-newest".
+        asks: the teacher is asked whenever it is "free", or when it is "due" as in a run that waits (`is_due`), which
+            saves what a call costs.
         is_paced: whether a recorded video plays at its own rate, as a camera would give it.
         budget: cores that teacher and updates may take on average; 0: no limit.
         num_threads: of a teacher with a pool of its own (LiteRT, ONNX); 0: all cores, since it gives way.
@@ -38,6 +40,7 @@ class LiveConfig:
     """
 
     when_late: WhenLate = "wait"
+    asks: Literal["free", "due"] = "free"
     is_paced: bool = False
     budget: float = 0.0
     num_threads: int = 0
@@ -87,8 +90,8 @@ class LiveStep:
 class LiveDistiller:
     """The part of a live stream that must not wait. `trainer` has the teacher, the learner and the schedule."""
 
-    def __init__(self, distiller: Distiller, trainer: Trainer) -> None:
-        self.distiller, self.trainer = distiller, trainer
+    def __init__(self, distiller: Distiller, trainer: Trainer, *, asks: Literal["free", "due"] = "free") -> None:
+        self.distiller, self.trainer, self.asks = distiller, trainer, asks
         self.learner, self.size_wh = distiller.learner, distiller.size_wh
         self.moved: MovedLabels | None = None
         self.staleness = distiller.staleness  # of this thread alone; the trainer asks for what it says
@@ -136,7 +139,7 @@ class LiveDistiller:
         )
         self._last = frame
         self.distiller.frame_size_wh = size_wh
-        if self.trainer.is_free and self.is_due(frame.index) and self.distiller.may_ask(frame):
+        if self._can_ask(frame.index) and self.distiller.may_ask(frame):
             asked = None if self.staleness is None else self.staleness.asked()
             self._ask(Question(frame, image, prior, prediction, asked))
         timings = {"student": student_ms, "latency": latency_ms}
@@ -149,6 +152,13 @@ class LiveDistiller:
             student_ran=is_heard,
         )
         return LiveStep(_with(report, lesson), None if lesson is None else (lesson.question.frame, _taught(lesson)))
+
+    def _can_ask(self, frame_index: int) -> bool:
+        if not self.trainer.is_free:
+            return False
+        if self.asks == "free":
+            return not self.trainer.is_resting  # what is asked after the rest is of a newer frame
+        return self.is_due(frame_index)
 
     def is_due(self, frame_index: int) -> bool:
         """Whether the teacher must be asked now, so that labels are as old on average as they would be without a delay.

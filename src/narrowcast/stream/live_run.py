@@ -81,7 +81,7 @@ def run_live(
             if not head and folder.is_finished(num_frames=run.totals.frames):
                 return  # it stays as it is
             outputs.rewind(first)
-            live = LiveDistiller(distiller, trainer)
+            live = LiveDistiller(distiller, trainer, asks=config.live.asks)
             for arrival in itertools.chain(head, arrivals):
                 yield run.step(live, arrival, outputs)
                 run.totals.swaps, run.totals.dropped_frames = live.num_swaps, run.dropped_before + arrivals.num_dropped

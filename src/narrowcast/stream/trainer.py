@@ -123,6 +123,11 @@ class Trainer:
         """Whether a question would be taken."""
         return not self._is_asked
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether it pauses to keep to its budget; what is asked now waits for the end of that."""
+        return self.allowance.is_resting
+
     def ask(self, question: Question) -> None:
         """Have the teacher label a frame, and learn it."""
         assert self.is_free
