@@ -25,14 +25,14 @@ def test_a_file_live_at_its_own_pace(stream: Cli) -> None:
     config = json.loads(Path("run/run.json").read_text())["config"]
     own = {"when_late": "wait", "asks": "free", "is_paced": True, "budget": 0.9, "num_threads": 0, "keep_min": 0.0}
     assert config["live"] == own
-    assert config["distill"]["trial"] == 0  # the student always learns and speaks
+    assert config["distill"]["patience"] == 2  # a student is tried sooner
 
 
 def test_a_method_that_is_named_is_taken(stream: Cli) -> None:
     answer = stream("--live", "--method", "default", "--set", "live.asks=due", "--output", "none")
     assert answer.code == 0, answer.err
     config = json.loads(Path("run/run.json").read_text())["config"]
-    assert (config["distill"]["trial"], config["live"]["asks"]) == (3, "due")
+    assert (config["distill"]["patience"], config["live"]["asks"]) == (16, "due")
 
 
 MISUSES = [

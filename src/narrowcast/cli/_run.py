@@ -22,7 +22,7 @@ from narrowcast.models.load_teacher import load_teacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher
 from narrowcast.stream.allowance import made_to_give_way
-from narrowcast.stream.distill import METHODS, with_accuracy
+from narrowcast.stream.distill import DEFAULT, DEFAULT_LIVE, METHODS, with_accuracy
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
 from narrowcast.stream.methods import overlaid
@@ -63,7 +63,7 @@ class RunRequest:
     classes: str
     accuracy: float | None
     out: Path
-    method: str
+    method: str | None  # None: the default, which of a live stream is another one
     student: str
     size: str | None
     score_every: int
@@ -142,11 +142,13 @@ def _watched(request: RunRequest, classes: tuple[str, ...]) -> Iterator[list[Mon
 
 
 def _run_config(request: RunRequest, sections: dict[str, dict[str, Any]]) -> RunConfig:
-    if request.method not in METHODS:
+    if request.method is not None and request.method not in METHODS:
         raise UsageError(
             f"--method {request.method}: expected {', '.join(METHODS)}{did_you_mean(request.method, METHODS)}"
         )
-    distill = overlaid(replace(METHODS[request.method], seed=request.seed), sections)
+    unnamed = DEFAULT_LIVE if request.live else DEFAULT
+    method = unnamed if request.method is None else METHODS[request.method]
+    distill = overlaid(replace(method, seed=request.seed), sections)
     if request.accuracy is not None:
         distill = with_accuracy(distill, request.accuracy)
     outputs = () if request.outputs == ["none"] else tuple(request.outputs)

@@ -27,7 +27,7 @@ def run(
         str | None,
         typer.Option(
             help="default; look-ahead: for files; learning: the student always learns; thesis: Algorithm 1."
-            " [default: default; with --live learning]"
+            " [default: default, which with --live tries the student sooner]"
         ),
     ] = None,
     student: Annotated[
@@ -78,7 +78,7 @@ def run(
         classes=classes,
         accuracy=accuracy,
         out=out,
-        method=method or ("learning" if live else "default"),  # of answers that come late it makes the most
+        method=method,
         student=student,
         size=size,
         score_every=score_every,
