@@ -166,5 +166,5 @@ class CameraRun:
 
 
 def _live_config(source: FrameSource) -> LiveConfig:
-    """A camera is labelled as it is now; a video plays at its own rate, as a camera would. Others need the teachers too."""
+    """A camera is labelled as it is now; a video plays at its own rate. Others need the teachers too."""
     return LiveConfig(when_late="drop-oldest", asks="due", is_paced=not source.is_live)
