@@ -12,6 +12,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from narrowcast.stream import allowance  # noqa: E402
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("NARROWCAST_DATA") or REPOSITORY.parent / "shared" / "data")
 
@@ -19,6 +21,11 @@ DATA = Path(os.environ.get("NARROWCAST_DATA") or REPOSITORY.parent / "shared" / 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # the tests' tensors are small: a second thread costs more than it brings
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "YIELD", 0)  # tests keep all processors busy, and it would never have its turn
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from narrowcast.core.errors import UsageError
+from narrowcast.stream import allowance as giving_way
 from narrowcast.stream.allowance import Allowance, give_way, made_to_give_way
 
 
@@ -42,7 +43,12 @@ def test_a_rest_ends_when_the_stream_ends() -> None:
     assert worked(allowance, for_s=0.02) < 5
 
 
-def test_a_thread_that_gives_way_is_nicer_and_no_other_thread_is() -> None:
+@pytest.fixture
+def gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving_way, "YIELD", 15)
+
+
+def test_a_thread_that_gives_way_is_nicer_and_no_other_thread_is(gives_way: None) -> None:
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
@@ -60,7 +66,7 @@ def test_a_thread_that_gives_way_is_nicer_and_no_other_thread_is() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux has such a policy")
-def test_a_thread_that_gives_way_runs_where_a_processor_is_idle() -> None:
+def test_a_thread_that_gives_way_runs_where_a_processor_is_idle(gives_way: None) -> None:
     found = made_to_give_way(lambda: os.sched_getscheduler(threading.get_native_id()))
     assert found == (os.SCHED_IDLE if len(os.sched_getaffinity(0)) > 1 else os.SCHED_OTHER)
     assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -22,7 +22,7 @@ from narrowcast.core.frames import Frame
 from narrowcast.core.runs import RunFolder, read_reports
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.teacher import TeacherLabels
-from narrowcast.stream import allowance, live_run
+from narrowcast.stream import live_run
 from narrowcast.stream.distill import LEARNING, Distiller
 from narrowcast.stream.event_log import EVENTS, EventLog
 from narrowcast.stream.learner import LearnerConfig
@@ -94,7 +94,6 @@ def summary(path: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_run, "write_report", lambda path: None)
-    monkeypatch.setattr(allowance, "YIELD", 0)  # on a busy machine the trainer would never have its turn
 
 
 # --- nothing waits ----------------------------------------------------------------------------------------------------

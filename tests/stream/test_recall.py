@@ -15,7 +15,7 @@ from narrowcast.core.errors import ConfigError, UsageError
 from narrowcast.core.runs import RunFolder
 from narrowcast.models.jitnet import JITNet
 from narrowcast.models.student import load_student, save_student
-from narrowcast.stream import allowance, live_run
+from narrowcast.stream import live_run
 from narrowcast.stream.event_log import EVENTS
 from narrowcast.stream.learner import Learner, LearnerConfig, Sample
 from narrowcast.stream.live import LiveConfig
@@ -288,7 +288,6 @@ def test_a_run_without_recall_has_none(tmp_path: Path, no_page: None) -> None:
 
 def test_a_live_run_recalls_too(tmp_path: Path, config: RecallConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_run, "write_report", lambda path: None)
-    monkeypatch.setattr(allowance, "YIELD", 0)  # on a busy machine the trainer would never have its turn
     wanted = replace(CONFIG, distill=BRISK, recall=config, score_every=0, live=LiveConfig())
     shown, labels = in_places([0], 21)
     elsewhere, others = in_places([1], 21)
