@@ -1,5 +1,7 @@
 """Features are learned from labels with gaps, and go on from where they were left."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from narrowcast.bgsplit.fit import FeatureFit, known_labels
 from narrowcast.bgsplit.net import FeatureScale, SplitNet
 from narrowcast.bgsplit.prepare import Workbench, drained, prepare
 from narrowcast.bgsplit.train import PseudoLabels
-from narrowcast.core.errors import UsageError
+from narrowcast.core.errors import DivergedError, UsageError
 from narrowcast.core.training import TrainConfig
 from narrowcast.data.image_table import ImageTable
 from narrowcast.models.torch_backbone import TorchBackbone
@@ -83,6 +85,17 @@ def test_an_adapted_trunk_answers_the_auxiliary_task_better(bench: Workbench, tm
     assert np.abs(learned - features).max() > 1e-3  # its trunk once came frozen, and nothing after it was trained
     again = drained(adapt(bench, labels, TRAINING, folder=tmp_path, is_own=False))
     torch.testing.assert_close(again.feed.features(rows), adapted.feed.features(rows))
+
+
+def test_a_trunk_that_has_died_is_not_taken(bench: Workbench, tmp_path: Path) -> None:
+    """At too high a rate activations once grew until all of them were clipped, and features were the same for all."""
+    labels = AuxiliaryLabels(bench.table.labels, np.ones(240, np.float32), 8, "classes")
+    dead = copy.deepcopy(bench.trunk)
+    for parameter in dead.parameters():
+        parameter.data.zero_()
+    done = adapt(replace(bench, trunk=dead), labels, TRAINING, folder=tmp_path, is_own=False)
+    with pytest.raises(DivergedError, match="all images look the same"):
+        drained(done)
 
 
 def test_a_trunk_that_trains_as_a_whole_is_adapted_from_its_images(

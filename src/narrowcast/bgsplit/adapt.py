@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels
 from narrowcast.bgsplit.method import MethodConfig
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.train import train
-from narrowcast.core.errors import UsageError
+from narrowcast.core.errors import DivergedError, UsageError
 from narrowcast.core.training import TrainConfig, TrainReport
 from narrowcast.data.background import BackgroundSplit
 
+NUM_COMPARED, LEAST_SPREAD = 64, 0.02  # images; of the spread before. One that died had less than 0.01; ours
 ADAPTING = MethodConfig(auxiliary_weight=1.0, train="auxiliary-first", start="zero", auxiliary_rate=1.0)
 
 
@@ -30,6 +32,7 @@ def adapt(
 
     Raises:
         UsageError: nothing of the backbone trains.
+        DivergedError: all images look the same to the trunk that came of it.
     """
     if not list(bench.trunk.parameters()):
         raise UsageError("adapting needs parts of the backbone that train: trained_parts is 0")
@@ -39,4 +42,18 @@ def adapt(
     task = bench.task(unlabelled, auxiliary, is_own=is_own)
     classifier = yield from train(task, ADAPTING, training, folder=folder, seed=seed)
     trunk, head = classifier.net.trunk, classifier.net.auxiliary_head()
-    return replace(bench, feed=bench.feed.with_trunk(trunk, bench.device), trunk=trunk, head=head)
+    adapted = replace(bench, feed=bench.feed.with_trunk(trunk, bench.device), trunk=trunk, head=head)
+    few = rows[:NUM_COMPARED]
+    if len(few) > 1 and _spread(adapted, few) < LEAST_SPREAD * _spread(bench, few):
+        raise DivergedError(
+            f"{folder}: adapted too fast, all images look the same to the trunk now; train fewer of its parts, or with a"
+            " lower training.learning_rate"
+        )
+    return adapted
+
+
+def _spread(bench: Workbench, rows: Int64[np.ndarray, " n"]) -> float:
+    """How far features are from their mean, as a share of their length."""
+    features = bench.feed.features(rows)
+    length = float(features.norm(dim=1).mean())
+    return float((features - features.mean(0)).norm(dim=1).mean()) / length if length else 0.0

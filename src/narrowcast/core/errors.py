@@ -42,7 +42,7 @@ class ShapeError(NarrowcastError):
 
 
 class DivergedError(NarrowcastError):
-    """Training has left the finite numbers; what was learned last is not worth keeping."""
+    """Training has left the finite numbers, or all that it was for; what was learned last is not worth keeping."""
 
 
 class StorageError(NarrowcastError):
