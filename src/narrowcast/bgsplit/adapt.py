@@ -46,8 +46,8 @@ def adapt(
     few = rows[:NUM_COMPARED]
     if len(few) > 1 and _spread(adapted, few) < LEAST_SPREAD * _spread(bench, few):
         raise DivergedError(
-            f"{folder}: adapted too fast, all images look the same to the trunk now; train fewer of its parts, or with a"
-            " lower training.learning_rate"
+            f"{folder}: adapted too fast, all images look the same to the trunk now;"
+            " train fewer of its parts, or with a lower training.learning_rate"
         )
     return adapted
 
