@@ -34,6 +34,7 @@ from narrowcast.models.classes import SelectedTeacher, parse_classes
 from narrowcast.models.mask_folder import MaskFolderTeacher
 from narrowcast.models.pretrained import student_called
 from narrowcast.models.teacher import Teacher, TeacherLabels
+from narrowcast.stream.distill import DEFAULT_LIVE
 from narrowcast.stream.event_log import EVENTS
 from narrowcast.stream.live import LiveConfig
 from narrowcast.stream.live_run import run_live
@@ -115,6 +116,7 @@ def run(clip: Path, arguments: Namespace, device: torch.device) -> dict[str, Any
             size_wh=(int(width), int(height)),
             outputs=(),
             live=LiveConfig(when_late="drop-oldest"),
+            distill=DEFAULT_LIVE,
         )
         with tempfile.TemporaryDirectory() as temporary:
             until_s, seen = time.time() + arguments.seconds, []
