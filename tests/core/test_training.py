@@ -316,14 +316,16 @@ class Net(nn.Module):
         return self.used(x)
 config = TrainConfig(steps=6, batch_size=4, accumulate=int(sys.argv[2]), optimizer="sgd", learning_rate=0.1,
                      warmup_steps=0, report_every=3, precision="float32")
-with joined(torch.device("cpu")) as own:
-    torch.manual_seed(0)
-    data = torch.randn(24, 3)
-    trainer = Trainer(Net(), config, folder=Path(sys.argv[1]))
-    batches = ((data[numbers],) for numbers in sample_numbers(config, first_step=0))
-    reports = list(trainer.run(batches, lambda net, x: (net(x) - x.sum(1, keepdim=True)).square().mean()))
-    if own.is_first:
-        print(own.num, *(f"{r.loss:.6f}" for r in reports), trainer.net.used.weight.tolist())
+def main():  # what holds a network of several processes must be gone before Python ends: else it may abort
+    with joined(torch.device("cpu")) as own:
+        torch.manual_seed(0)
+        data = torch.randn(24, 3)
+        trainer = Trainer(Net(), config, folder=Path(sys.argv[1]))
+        batches = ((data[numbers],) for numbers in sample_numbers(config, first_step=0))
+        reports = list(trainer.run(batches, lambda net, x: (net(x) - x.sum(1, keepdim=True)).square().mean()))
+        if own.is_first:
+            print(own.num, *(f"{r.loss:.6f}" for r in reports), trainer.net.used.weight.tolist())
+main()
 """
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository / "src"), "PYTHONWARNINGS": ""}
