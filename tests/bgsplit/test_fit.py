@@ -17,7 +17,7 @@ from narrowcast.bgsplit.net import FeatureScale, SplitNet
 from narrowcast.bgsplit.prepare import Workbench, drained, prepare
 from narrowcast.bgsplit.train import PseudoLabels
 from narrowcast.core.errors import DivergedError, UsageError
-from narrowcast.core.training import TrainConfig
+from narrowcast.core.training import CHECKPOINT, TrainConfig
 from narrowcast.data.image_table import ImageTable
 from narrowcast.models.torch_backbone import TorchBackbone
 
@@ -96,6 +96,7 @@ def test_a_trunk_that_has_died_is_not_taken(bench: Workbench, tmp_path: Path) ->
     done = adapt(replace(bench, trunk=dead), labels, TRAINING, folder=tmp_path, is_own=False)
     with pytest.raises(DivergedError, match="all images look the same"):
         drained(done)
+    assert not (tmp_path / CHECKPOINT).exists()  # a second try, at another rate, begins anew
 
 
 def test_a_trunk_that_trains_as_a_whole_is_adapted_from_its_images(

@@ -16,7 +16,7 @@ from narrowcast.bgsplit.method import MethodConfig
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.train import train
 from narrowcast.core.errors import DivergedError, UsageError
-from narrowcast.core.training import TrainConfig, TrainReport
+from narrowcast.core.training import CHECKPOINT, TrainConfig, TrainReport
 from narrowcast.data.background import BackgroundSplit
 
 NUM_COMPARED, LEAST_SPREAD = 64, 0.001  # images; of the spread before. Of a trunk that died it was 0; ours
@@ -28,7 +28,8 @@ def adapt(
 ) -> Generator[TrainReport, None, Workbench]:
     """Train the trunk on the auxiliary labels of all training images; the generator's value is the workbench with it.
 
-    No label of a category is used. The checkpoint in `folder` stays, so that the next call has nothing to do.
+    No label of a category is used. The checkpoint in `folder` stays, so that the next call has nothing to do;
+    not that of a trunk that died.
 
     Raises:
         UsageError: nothing of the backbone trains.
@@ -45,6 +46,7 @@ def adapt(
     adapted = replace(bench, feed=bench.feed.with_trunk(trunk, bench.device), trunk=trunk, head=head)
     few = rows[:NUM_COMPARED]
     if len(few) > 1 and _spread(adapted, few) < LEAST_SPREAD * _spread(bench, few):
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # else the next try would go on from it
         raise DivergedError(
             f"{folder}: adapted too fast, all images look the same to the trunk now;"
             " train fewer of its parts, or with a lower training.learning_rate"
