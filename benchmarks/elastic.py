@@ -65,8 +65,8 @@ def main() -> int:
     keys = ["wall_s", "kills", "tensors_that_differ", "largest_difference", "last_loss"]
     print(record.table(head, [[name, *(row[key] for key in keys)] for name, row in rows.items()]))
     is_same = all(row["tensors_that_differ"] == 0 for name, row in rows.items() if name != "a node killed")
-    # the node that is left has whole batches where there were two halves, and batch norm sees other means: not the same
-    # numbers, but as good ones
+    # the node that is left has whole batches where there were two halves: not the same numbers; that they be as good,
+    # within 5%, was asked after .817 had been seen beside .832
     is_as_good = all(abs(row["last_loss"] / alone["last_loss"] - 1) < 0.05 for row in rows.values())
     return 0 if is_same and is_as_good and all(row["steps"] == alone["steps"] for row in rows.values()) else 1
 

@@ -4,8 +4,9 @@ Each clip is run one after another, as fast as it goes, and then --turns times l
 what `stream run` does where no method is named. Teacher and student are the real ones, and so is the time that they
 take. All frames are scored against labels that the same teacher gave to them before; these are made once and kept. Ends
 with exit code 1 where a bar is missed: no frame dropped; p99 from the end of decoding to the labels within twice the
-student's inference, which is the median over the frames that it ran on; mean IoU at most one point below that of the
-run that waits. Quoted are means over the turns, with standard errors where there is more than one.
+student's inference, as the median over the frames that it ran on and as that over all frames; mean IoU at most one
+point below that of the run that waits. Quoted are means over the turns, with standard errors where there is more than
+one.
 """
 
 import json
@@ -154,6 +155,7 @@ def measure(case: Case, arguments: Namespace, labels: Path, device: torch.device
         "bars": {
             "no_frame_dropped": not any(turn["dropped_frames"] for turn in turns),
             "latency": statistics.fmean(late) <= BAR_LATENCY,
+            "latency_in_medians_of_all_frames": statistics.fmean(late_of_all) <= BAR_LATENCY,
             "accuracy": points >= -BAR_POINTS,
         },
     }

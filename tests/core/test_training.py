@@ -316,7 +316,7 @@ class Net(nn.Module):
         return self.used(x)
 config = TrainConfig(steps=6, batch_size=4, accumulate=int(sys.argv[2]), optimizer="sgd", learning_rate=0.1,
                      warmup_steps=0, report_every=3, precision="float32")
-def main():  # what holds a network of several processes must be gone before Python ends: else it may abort
+def main():
     with joined(torch.device("cpu")) as own:
         torch.manual_seed(0)
         data = torch.randn(24, 3)

@@ -51,8 +51,7 @@ def give_way() -> None:
     """Let this thread, and those it will start, take what nobody else wants of the processor (Linux; else nothing).
 
     With several processors they have the policy SCHED_IDLE, which whoever wakes up interrupts at once; niceness alone
-    lets it wait for the rest of a time slice, and the slowest frames of a live stream took over 1.5 times as long
-    (ours, see docs/live.md). With one there may be nothing left for that policy, so there they are only nice.
+    lets it wait. With one there may be nothing left for that policy, so there they are only nice.
     """
     with suppress(OSError, AttributeError):
         own = threading.get_native_id()
