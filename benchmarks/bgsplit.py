@@ -18,7 +18,7 @@ import numpy as np
 import record
 import torch
 
-from narrowcast.bgsplit.adapt import adapt
+from narrowcast.bgsplit.adapt import ADAPTING, adapt
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, keep_features
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, compare, paired
 from narrowcast.bgsplit.method import MethodConfig, find_method
@@ -62,6 +62,7 @@ def main() -> int:
         levels[wanted] = positives_for(table, wanted)
     found: dict[str, list[RunResult]] = {}
     name = f"bgsplit-{arguments.data}" + ("-whole" if arguments.trained_parts == ALL_PARTS else "")
+    name += "-followed" if arguments.norm == "followed" else ""
     name += "-unscored" if arguments.first_draw >= UNSCORED else ""
     adapted: list[Workbench] = []
     for draw in range(arguments.first_draw, arguments.first_draw + arguments.draws):
@@ -82,6 +83,7 @@ def add_options(parser: Any) -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--trained-parts", type=int, default=4, help="of the trunk; -1: all")
     parser.add_argument("--trunk-rate", type=float, default=1.0, help="multiplies the trunk's learning rate")
+    parser.add_argument("--norm", choices=("frozen", "followed"), default="frozen", help="batch norm's statistics")
 
 
 def unpacked(arguments: Namespace) -> Path:
@@ -132,7 +134,8 @@ def run(
             rows = sum(one == "train" for one in table.split)
             steps = ADAPT_EPOCHS.steps(replace(TRAINING, checkpoint_every=100), num_images=rows)
             folder = runs_folder(arguments) / "adapted-all"
-            adapted.append(drained(adapt(bench, labels, steps, folder=folder, is_own=True)))
+            adapting = scaled(ADAPTING, arguments)
+            adapted.append(drained(adapt(bench, labels, steps, folder=folder, is_own=True, method=adapting)))
         own = methods_on(arguments, adapted[0], labels, background, [draw], arguments.adapted, "all-adapted")
         results += [replace(one, method=f"adapted-{one.method}") for one in own]
     return results
@@ -158,7 +161,7 @@ def methods_on(
     reports = compare(
         bench.table,
         background,
-        {name: method_called(name, arguments.trunk_rate) for name in names.split(",")},
+        {name: scaled(find_method(name), arguments) for name in names.split(",")},
         task_of=task_of,
         training=TRAINING,
         epochs=EPOCHS,
@@ -169,16 +172,16 @@ def methods_on(
     return finished(reports)
 
 
-def method_called(name: str, trunk_rate: float) -> MethodConfig:
-    """The method with the trunk's rate scaled."""
-    method = find_method(name)
-    return replace(method, trunk_rate=trunk_rate * method.trunk_rate)
+def scaled(method: MethodConfig, arguments: Namespace) -> MethodConfig:
+    """The method with the trunk's rate scaled, and batch norm as asked for."""
+    return replace(method, trunk_rate=arguments.trunk_rate * method.trunk_rate, norm=arguments.norm)
 
 
 def runs_folder(arguments: Namespace) -> Path:
     whole = "-whole" if arguments.trained_parts == ALL_PARTS else ""
     rate = f"-rate{arguments.trunk_rate:g}" if arguments.trunk_rate != 1 else ""
-    return arguments.work / f"{arguments.data}-{arguments.size}{whole}{rate}"
+    norm = f"-{arguments.norm}" if arguments.norm != "frozen" else ""
+    return arguments.work / f"{arguments.data}-{arguments.size}{whole}{rate}{norm}"
 
 
 def finished(reports: Any) -> list[RunResult]:
@@ -198,6 +201,7 @@ def result(
         "data": arguments.data,
         "size": arguments.size,
         "trunk_rate": arguments.trunk_rate,
+        "norm": arguments.norm,
         "teacher": {"name": labels.source, "largest_share": labels.largest_share, "used": labels.num_used},
         "training": to_dict(TRAINING),
         "epochs": to_dict(EPOCHS),

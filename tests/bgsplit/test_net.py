@@ -73,6 +73,15 @@ def test_norm_statistics_stay_frozen_in_training() -> None:
     assert torch.equal(trunk[1].running_mean, torch.zeros(6))
 
 
+def test_norm_statistics_follow_the_batches_where_asked() -> None:
+    trunk, scale = nn.Sequential(nn.BatchNorm1d(6, momentum=0.01)), FeatureScale(torch.zeros(6), 1.0, False)
+    net = SplitNet(trunk, scale, num_categories=1, num_auxiliary=0, background_logit=None, norm="followed")
+    net.set_modes()
+    inputs = torch.randn(8, 6) + 5
+    net(inputs)
+    torch.testing.assert_close(trunk[0].running_mean, inputs.mean(0) * 0.1)
+
+
 def test_a_linear_classifier_is_its_product() -> None:
     linear, features = Linear(torch.randn(3, 6), torch.randn(3)), torch.randn(4, 6)
     torch.testing.assert_close(linear(features), features @ linear.weight.T + linear.bias)

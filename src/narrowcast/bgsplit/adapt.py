@@ -24,7 +24,14 @@ ADAPTING = MethodConfig(auxiliary_weight=1.0, train="auxiliary-first", start="ze
 
 
 def adapt(
-    bench: Workbench, auxiliary: AuxiliaryLabels, training: TrainConfig, *, folder: Path, is_own: bool, seed: int = 0
+    bench: Workbench,
+    auxiliary: AuxiliaryLabels,
+    training: TrainConfig,
+    *,
+    folder: Path,
+    is_own: bool,
+    method: MethodConfig = ADAPTING,
+    seed: int = 0,
 ) -> Generator[TrainReport, None, Workbench]:
     """Train the trunk on the auxiliary labels of all training images; the generator's value is the workbench with it.
 
@@ -41,7 +48,7 @@ def adapt(
     nothing = np.zeros(0, np.int64)
     unlabelled = BackgroundSplit(("none",), rows, np.zeros(len(rows), np.int64), nothing, nothing)
     task = bench.task(unlabelled, auxiliary, is_own=is_own)
-    classifier = yield from train(task, ADAPTING, training, folder=folder, seed=seed)
+    classifier = yield from train(task, method, training, folder=folder, seed=seed)
     trunk, head = classifier.net.trunk, classifier.net.auxiliary_head()
     adapted = replace(bench, feed=bench.feed.with_trunk(trunk, bench.device), trunk=trunk, head=head)
     few = rows[:NUM_COMPARED]

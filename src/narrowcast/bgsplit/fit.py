@@ -129,6 +129,7 @@ class FeatureFit:
                 num_categories=num_categories,
                 num_auxiliary=self.pseudo.num,
                 background_logit=self.method.background_logit,
+                norm=self.method.norm,
             )
 
     def _train(self, net: SplitNet, rows: np.ndarray, targets: Tensor) -> None:

@@ -12,6 +12,8 @@ from narrowcast.bgsplit.loss import with_background
 from narrowcast.bgsplit.second_stage import Linear
 
 Features = Literal["raw", "centred", "normalised"]
+Norm = Literal["frozen", "followed"]  # batch norm's statistics: the trunk's own, or those of the batches
+FOLLOWED_MOMENTUM = 0.1  # torch's default: a trunk's own (0.01 of EfficientNet) lags behind a short training
 
 
 class Outputs(NamedTuple):
@@ -66,8 +68,10 @@ class SplitNet(nn.Module):
         num_auxiliary: int,
         background_logit: float | None,
         is_cosine: bool = False,
+        norm: Norm = "frozen",
     ) -> None:
         super().__init__()
+        self.norm: Norm = norm
         self.trunk, self.background_logit, self.is_cosine = trunk, background_logit, is_cosine
         self.spread, self.is_unit = scale.spread, scale.unit
         self.register_buffer("mean", scale.mean.clone())
@@ -149,8 +153,11 @@ class SplitNet(nn.Module):
         return [*groups, {"params": trunk, "scale": trunk_rate}] if trunk else groups
 
     def set_modes(self) -> None:
-        """Train, with batch norm's statistics frozen: few positives would move them, and the thesis says nothing."""
+        """Training mode; batch norm's statistics stay, or follow the batches (the thesis says nothing)."""
         self.train()
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+                if self.norm == "frozen":
+                    module.eval()
+                else:
+                    module.momentum = FOLLOWED_MOMENTUM

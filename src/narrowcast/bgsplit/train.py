@@ -148,6 +148,7 @@ def build_net(
             num_auxiliary=pseudo.num if pseudo else 0,
             background_logit=method.background_logit if method.clamp else None,
             is_cosine=method.loss == "ldam",
+            norm=method.norm,
         )
     if pseudo is not None and pseudo.head is not None and method.auxiliary_start == "own":
         net.load_auxiliary(pseudo.head)
