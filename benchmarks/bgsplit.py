@@ -18,7 +18,7 @@ import numpy as np
 import record
 import torch
 
-from narrowcast.bgsplit.adapt import ADAPTING, adapt
+from narrowcast.bgsplit.adapt import AdaptConfig, adapt
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, keep_features
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, compare, paired
 from narrowcast.bgsplit.method import MethodConfig, find_method
@@ -134,8 +134,8 @@ def run(
             rows = sum(one == "train" for one in table.split)
             steps = ADAPT_EPOCHS.steps(replace(TRAINING, checkpoint_every=100), num_images=rows)
             folder = runs_folder(arguments) / "adapted-all"
-            adapting = scaled(ADAPTING, arguments)
-            adapted.append(drained(adapt(bench, labels, steps, folder=folder, is_own=True, method=adapting)))
+            config = AdaptConfig(trunk_rate=arguments.trunk_rate, norm=arguments.norm)
+            adapted.append(drained(adapt(bench, labels, steps, folder=folder, is_own=True, config=config)))
         own = methods_on(arguments, adapted[0], labels, background, [draw], arguments.adapted, "all-adapted")
         results += [replace(one, method=f"adapted-{one.method}") for one in own]
     return results

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from narrowcast.bgsplit.adapt import adapt
+from narrowcast.bgsplit.adapt import AdaptConfig, adapt
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels, classifier_labels, random_labels
 from narrowcast.bgsplit.compare import EpochsConfig
 from narrowcast.bgsplit.feed import MapFeed
@@ -85,6 +85,18 @@ def test_an_adapted_trunk_answers_the_auxiliary_task_better(bench: Workbench, tm
     assert np.abs(learned - features).max() > 1e-3  # its trunk once came frozen, and nothing after it was trained
     again = drained(adapt(bench, labels, TRAINING, folder=tmp_path, is_own=False))
     torch.testing.assert_close(again.feed.features(rows), adapted.feed.features(rows))
+
+
+def test_a_trunk_adapts_at_its_own_rate(bench: Workbench, tmp_path: Path) -> None:
+    labels = AuxiliaryLabels(bench.table.labels, np.ones(240, np.float32), 8, "classes")
+
+    def moved(rate: float) -> float:
+        config = AdaptConfig(trunk_rate=rate)
+        done = drained(adapt(bench, labels, TRAINING, folder=tmp_path / str(rate), is_own=False, config=config))
+        pairs = zip(bench.trunk.parameters(), done.trunk.parameters(), strict=True)
+        return sum(float((one - other).detach().abs().sum()) for one, other in pairs)
+
+    assert 0 < moved(0.01) < moved(1.0) / 10
 
 
 def test_a_trunk_that_has_died_is_not_taken(bench: Workbench, tmp_path: Path) -> None:

@@ -102,6 +102,12 @@ def test_a_comparison_writes_what_other_programs_read(photos: Path, tmp_path: Pa
     assert (tmp_path / "out" / "adapted" / "training.safetensors").exists()
     with pytest.raises(UsageError, match=r"was begun with adapt = 1.0, not 0.0"):
         narrowcast(*command, "--adapt", 0)
+    with pytest.raises(UsageError, match=r"was begun with adapting"):
+        narrowcast(*command, "--set", "adapt.trunk_rate=0.1")
+    with pytest.raises(ConfigError, match=r"\[adapt\] has no effect without --adapt"):
+        narrowcast(*command, "--adapt", 0, "--set", "adapt.trunk_rate=0.1")
+    with pytest.raises(ConfigError, match=r"\[adapt\] trunk_rate = 0: must be positive"):
+        narrowcast(*command, "--set", "adapt.trunk_rate=0")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ the start for every method that follows. It pays where the images are not what t
 """
 
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,27 @@ from jaxtyping import Int64
 
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels
 from narrowcast.bgsplit.method import MethodConfig
+from narrowcast.bgsplit.net import Norm
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.train import train
-from narrowcast.core.errors import DivergedError, UsageError
+from narrowcast.core.errors import ConfigError, DivergedError, UsageError
 from narrowcast.core.training import CHECKPOINT, TrainConfig, TrainReport
 from narrowcast.data.background import BackgroundSplit
 
 NUM_COMPARED, LEAST_SPREAD = 64, 0.001  # images; of the spread before. Of a trunk that died it was 0; ours
 ADAPTING = MethodConfig(auxiliary_weight=1.0, train="auxiliary-first", start="zero", auxiliary_rate=1.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptConfig:
+    """How the trunk learns; see `MethodConfig`. A whole trunk dies at the rate that its last parts take."""
+
+    trunk_rate: float = 1.0
+    norm: Norm = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.trunk_rate <= 0:
+            raise ConfigError(f"[adapt] trunk_rate = {self.trunk_rate:g}: must be positive")
 
 
 def adapt(
@@ -30,7 +43,7 @@ def adapt(
     *,
     folder: Path,
     is_own: bool,
-    method: MethodConfig = ADAPTING,
+    config: AdaptConfig = AdaptConfig(),
     seed: int = 0,
 ) -> Generator[TrainReport, None, Workbench]:
     """Train the trunk on the auxiliary labels of all training images; the generator's value is the workbench with it.
@@ -48,6 +61,7 @@ def adapt(
     nothing = np.zeros(0, np.int64)
     unlabelled = BackgroundSplit(("none",), rows, np.zeros(len(rows), np.int64), nothing, nothing)
     task = bench.task(unlabelled, auxiliary, is_own=is_own)
+    method = replace(ADAPTING, trunk_rate=config.trunk_rate, norm=config.norm)
     classifier = yield from train(task, method, training, folder=folder, seed=seed)
     trunk, head = classifier.net.trunk, classifier.net.auxiliary_head()
     adapted = replace(bench, feed=bench.feed.with_trunk(trunk, bench.device), trunk=trunk, head=head)

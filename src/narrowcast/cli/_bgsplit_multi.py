@@ -10,7 +10,16 @@ from narrowcast.bgsplit.multi_label import MultiTask, has_multi_label, score_mul
 from narrowcast.bgsplit.prepare import Workbench
 from narrowcast.bgsplit.train import PseudoLabels
 from narrowcast.cli._bgsplit import HELD_OUT
-from narrowcast.cli._bgsplit_train import TRAINING, Setting, bench_of, shown, sign, training_of, write_evaluation
+from narrowcast.cli._bgsplit_train import (
+    TRAINING,
+    Setting,
+    adapting_of,
+    bench_of,
+    shown,
+    sign,
+    training_of,
+    write_evaluation,
+)
 from narrowcast.cli._interrupt import stop_on_signal
 from narrowcast.core.config import from_dict, to_dict
 from narrowcast.core.errors import UsageError
@@ -35,7 +44,7 @@ def train(setting: Setting, out: Path, name: str, *, seed: int, as_json: bool) -
         config = {"method": to_dict(method), "training": to_dict(training), "epochs": to_dict(epochs), "seed": seed}
         made_by = {"backbone": setting.backbone, "trained_parts": setting.trained_parts, "method": name}
         made_by |= {"adapt": setting.adapt, "multi_label": True}
-        sign(out, config | made_by | {"data": known.table.key()}, device)
+        sign(out, config | made_by | {"data": known.table.key()} | adapting_of(sections), device)
         seed_everything(seed)
         pseudo = None if labels is None else PseudoLabels(labels.labels, labels.num, _head(setting, bench, labels.num))
         task = MultiTask(bench, known, pseudo)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from narrowcast.bgsplit import auxiliary, keep, report
-from narrowcast.bgsplit.adapt import adapt
+from narrowcast.bgsplit.adapt import AdaptConfig, adapt
 from narrowcast.bgsplit.auxiliary import AuxiliaryLabels
 from narrowcast.bgsplit.compare import EpochsConfig, RunResult, score
 from narrowcast.bgsplit.compare import compare as run_compare
@@ -31,7 +31,7 @@ from narrowcast.data.background import BackgroundConfig, BackgroundSplit, load_s
 from narrowcast.data.image_table import ImageTable
 from narrowcast.models.backbones import load_backbone
 
-SECTIONS = ("background", "method", "epochs", "training")
+SECTIONS = ("background", "adapt", "method", "epochs", "training")
 # ours, chosen on draws that are not scored; see benchmarks/bgsplit.py
 TRAINING = TrainConfig(batch_size=256, optimizer="sgd", learning_rate=0.01, average=0.0, checkpoint_every=200)
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Setting:
         for name in ("steps", "warmup_steps"):
             if name in found.get("training", {}):
                 raise ConfigError(f"[training] {name} has no effect: it follows from [epochs]; set epochs.epochs")
+        if "adapt" in found and not self.adapt:
+            raise ConfigError("[adapt] has no effect without --adapt")
         return found
 
 
@@ -71,7 +73,7 @@ def train(setting: Setting, split: Path, out: Path, name: str, *, seed: int, as_
         config = {"method": to_dict(method), "training": to_dict(training), "epochs": to_dict(epochs), "seed": seed}
         made_by = {"backbone": setting.backbone, "trained_parts": setting.trained_parts, "method": name}
         made_by |= {"adapt": setting.adapt}
-        sign(out, config | made_by, device)
+        sign(out, config | made_by | adapting_of(sections), device)
         seed_everything(seed)
         task = bench.task(drawn, labels, is_own=setting.aux == "own")
         steps = epochs.steps(training, num_images=len(drawn.train_rows))
@@ -141,7 +143,8 @@ def compare(
         bench, labels = bench_of(setting, table, out, list(chosen.values()), device, stop, training)
         config = {"data": bench.table.key(), "background": to_dict(background), "training": to_dict(training)}
         config |= {"epochs": to_dict(epochs), "backbone": setting.backbone, "trained_parts": setting.trained_parts}
-        sign(out, config | {"aux": setting.aux, "adapt": setting.adapt, "changed": changed}, device)
+        config |= {"aux": setting.aux, "adapt": setting.adapt, "changed": changed} | adapting_of(sections)
+        sign(out, config, device)
 
         def task_of(drawn: BackgroundSplit) -> Any:
             return bench.task(drawn, labels, is_own=setting.aux == "own")
@@ -179,6 +182,11 @@ def training_of(sections: dict[str, dict[str, Any]]) -> tuple[TrainConfig, Epoch
     return training, from_dict(EpochsConfig, sections.get("epochs", {}), where="[epochs]")
 
 
+def adapting_of(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The section `[adapt]` as a run's folder keeps it; folders of runs without one have no such key."""
+    return {"adapting": sections["adapt"]} if "adapt" in sections else {}
+
+
 def bench_of(
     setting: Setting,
     table: ImageTable,
@@ -201,7 +209,8 @@ def bench_of(
     steps = EpochsConfig(epochs=setting.adapt, warmup_epochs=min(0.5, setting.adapt)).steps(
         replace(training, average=0.0), num_images=num_images
     )
-    adapting = adapt(bench, labels, steps, folder=out / "adapted", is_own=setting.aux == "own")
+    config = from_dict(AdaptConfig, setting.sections().get("adapt", {}), where="[adapt]")
+    adapting = adapt(bench, labels, steps, folder=out / "adapted", is_own=setting.aux == "own", config=config)
     return shown(adapting, "adapt", stop), labels
 
 
