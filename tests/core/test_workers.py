@@ -48,7 +48,7 @@ def test_who_has_joined_may_wait_longer(started_by_torchrun) -> None:
 
 
 @pytest.mark.slow
-def test_who_hangs_while_joining_is_ended() -> None:
+def test_who_hangs_while_joining_is_ended(started_by_torchrun) -> None:
     """Gloo once held both processes of a restart for a quarter of an hour, whatever its timeout."""
     code = """
     import time
@@ -56,12 +56,13 @@ def test_who_hangs_while_joining_is_ended() -> None:
     import torch
     from torch import distributed
     from narrowcast.core import workers
-    workers.LATE = timedelta(0)
+    workers.CONNECTING, workers.LATE = timedelta(seconds=1), timedelta(0)
     distributed.init_process_group = lambda *_, **__: time.sleep(60)
-    with workers.joined(torch.device("cpu"), within=timedelta(seconds=1)):
+    with workers.joined(torch.device("cpu")):
         pass
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TORCHELASTIC_RUN_ID": "test"}
+    started_by_torchrun(1)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=55)
     assert done.returncode == 1

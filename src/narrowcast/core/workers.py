@@ -18,7 +18,8 @@ from torch.distributed import distributed_c10d
 from narrowcast.core.errors import NarrowcastError, UsageError
 
 JOINING = timedelta(minutes=5)  # ours: they are started together, but import torch first, perhaps from a slow disk
-LATE = timedelta(seconds=15)  # ours: after the timeout of those who join; what is not back then hangs
+CONNECTING = timedelta(seconds=30)  # ours: all are there by then, so that this is a moment's work
+LATE = timedelta(seconds=15)  # ours: after that; what is not back then hangs
 WORKING = timedelta(minutes=30)  # torch's own: the first one may prepare data while the others wait
 
 
@@ -49,7 +50,8 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
     """Connect the processes that torchrun started (NCCL on CUDA, else Gloo) while the block runs.
 
     Args:
-        within: this time all must have come. Later they may wait for each other as long as `WORKING`.
+        within: this time all must have come; then they connect within `CONNECTING`, and later they may wait for
+            each other as long as `WORKING`.
 
     Raises:
         UsageError: there are more processes on this machine than CUDA devices.
@@ -64,8 +66,12 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
             raise UsageError(f"torchrun --nproc-per-node: this machine has only {num_devices} CUDA devices")
         torch.cuda.set_device(local_rank)
     try:
-        with _ended_after(within + LATE):
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=within)
+        store, rank, num = next(distributed.rendezvous("env://", timeout=within))
+        _meet(store, num)
+        with _ended_after(CONNECTING + LATE):
+            distributed.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=num, timeout=CONNECTING
+            )
     except (distributed.DistError, RuntimeError) as error:
         rank, num = os.environ.get("RANK", "?"), os.environ.get("WORLD_SIZE", "?")
         reason = str(error).strip().splitlines()[0]
@@ -80,12 +86,19 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
         distributed.destroy_process_group()
 
 
+def _meet(store: distributed.Store, num: int) -> None:
+    """Wait until all processes are at the store, for as long as it was made to wait."""
+    if store.add("narrowcast/come", 1) >= num:
+        store.set("narrowcast/all-have-come", "")
+    store.wait(["narrowcast/all-have-come"])
+
+
 @contextmanager
 def _ended_after(limit: timedelta) -> Iterator[None]:
     """End this process, and say where it hung, if the block takes longer.
 
-    Gloo has been seen to hang in a restart for longer than its own timeout, where no exception comes, and a thread in
-    Python might not get its turn: this one is in C.
+    Gloo has been seen to hang in a restart, with all processes there, for longer than its own timeout. No exception
+    comes then, and a thread in Python might not get its turn: this one is in C.
     """
     faulthandler.dump_traceback_later(limit.total_seconds(), exit=True, file=sys.__stderr__ or sys.stderr)
     try:
