@@ -3,12 +3,14 @@
 Cameras are pieces of real clips at different offsets, shrunk to the student's size before. The teacher's labels are
 those that benchmarks/evaluation.py made and kept; for each answer a core is kept busy as long as the teacher took.
 Costs are seconds of processors, of all processes together, so that another program beside does not count. Ray's start
-(processes that import torch) is counted apart: a fleet runs for days. `--rows node` is a Ray of two nodes on this
+(processes that import torch) is counted apart: a fleet runs for days. "Split" is as many plain processes as the fleet has
+workers, each with its share of the cameras, and no Ray: what it costs that cores work side by side. `--rows node` is a Ray of two nodes on this
 machine, each with room for a worker and a teacher; one node is killed with all that is on it, and does not come back.
 """
 
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -16,7 +18,8 @@ import statistics
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +54,7 @@ def main() -> int:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--teachers", type=int, default=2)
     options.add_argument("--kill-every", type=float, default=20.0, help="seconds")
-    options.add_argument("--rows", default="alone,plain,budget,killed", help="which; the others stay as they are")
+    options.add_argument("--rows", default="alone,split,plain,budget,killed", help="which; the others stay as they are")
     options.add_argument("--cache", type=Path, default=record.REPOSITORY / "build" / "benchmark-labels")
     arguments = options.parse_args()
     device = record.prepare(arguments)
@@ -61,6 +64,7 @@ def main() -> int:
         bench = prepare(Path(folder), arguments)
         runs: dict[str, Callable[[], dict[str, Any]]] = {
             "alone": lambda: one_after_another(bench),
+            "split": lambda: split(bench),
             "plain": lambda: fleet(bench, "plain"),
             "budget": lambda: fleet(bench, "budget", calls_per_s=bench.budget),
             "killed": lambda: fleet(bench, "killed", kill_every_s=arguments.kill_every),
@@ -191,15 +195,30 @@ def link(clip: Path, camera: Path, first: int, num: int) -> None:
 
 def one_after_another(bench: Bench) -> dict[str, Any]:
     """Each camera alone, in this process, to its end before the next."""
-    whole = read_fleet(bench.write("alone"))
     out = bench.folder / "alone"
+    return in_turn(bench.write("alone"), out, bench.names) | accuracy(out, bench) | counts(out, bench)
+
+
+def split(bench: Bench) -> dict[str, Any]:
+    """The cameras dealt to as many processes as there are workers; each has its own one after another."""
+    path, out, num = bench.write("split"), bench.folder / "split", bench.num_workers
+    with ProcessPoolExecutor(num, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(in_turn, [path] * num, [out] * num, [bench.names[ix::num] for ix in range(num)]))
+    cost = {"wall_s": max(part["wall_s"] for part in parts), "cpu_s": sum(part["cpu_s"] for part in parts)}
+    return cost | accuracy(out, bench) | counts(out, bench)
+
+
+def in_turn(path: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
+    """Run those cameras of a fleet in this process, one after another; what that takes, imports apart."""
+    whole = read_fleet(path)
     began, cpu = time.perf_counter(), time.process_time()
     for camera in whole.cameras:
+        if camera.name not in names:
+            continue
         host = OneProcess(Fleet(whole.config, (camera,), whole.distill), out)
         while not all(state.has_ended for state in host.keep([[camera]], {})[0] or []):
             time.sleep(0.02)
-    cost = {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
-    return cost | accuracy(out, bench) | counts(out, bench)
+    return {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
 def fleet(bench: Bench, row: str, *, calls_per_s: float = 0.0, kill_every_s: float | None = None) -> dict[str, Any]:
@@ -398,6 +417,7 @@ def verdict(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     measured = {
         "cost_ratio": together["cpu_s"] / alone["cpu_s"],
         "cost_ratio_with_start": (together["cpu_s"] + together["start_cpu_s"]) / alone["cpu_s"],
+        "cost_ratio_of_split": rows["split"]["cpu_s"] / alone["cpu_s"] if "split" in rows else None,
         "wall_ratio": together["wall_s"] / alone["wall_s"],
         "miou_points_below": max(0.0, below["plain"]),
     }

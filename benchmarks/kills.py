@@ -1,5 +1,7 @@
 """kill -9 at random moments, resumed each time, live and not: is the folder whole, and is every frame there once?
 
+Runs with the default, whose student may have nothing to do, and with `learning`, which learns at every kill.
+
 Each attempt is a process of its own (a fork of this one, which has imported everything and run nothing) that goes on
 with the run and is killed after a random time. After each kill all that is on disk is read; when there have been
 enough, the run goes on to its end, and reports, summary and video must have every frame once.
@@ -27,11 +29,17 @@ from narrowcast.stream.run import CHECKPOINT
 from narrowcast.video.source import open_source
 
 SIZE_WH, CHECKPOINT_EVERY = (96, 64), 5
+KINDS = {
+    "live": ["--live", "--pace"],
+    "one frame after another": [],
+    "live, learning": ["--live", "--pace", "--method", "learning"],
+    "one frame after another, learning": ["--method", "learning"],
+}
 
 
 def main() -> int:
     parser = record.parser(__doc__, threads=1)
-    parser.add_argument("--kills", type=int, default=100, help="in all, half of them live")
+    parser.add_argument("--kills", type=int, default=100, help="in all, a quarter in each kind of run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--span", type=float, default=3.0, help="a kill comes within so many seconds")
     arguments = parser.parse_args()
@@ -40,22 +48,22 @@ def main() -> int:
         arguments.kills, arguments.span = 4, 1.5
     result: dict[str, Any] = {"kills": arguments.kills, "checkpoint_every": CHECKPOINT_EVERY, "quick": arguments.quick}
     with tempfile.TemporaryDirectory() as temporary:
-        for name, options in (("live", ["--live", "--pace"]), ("one frame after another", [])):
-            result[name] = run(Path(temporary) / name.split()[0], options, arguments)
-            print(name, result[name])
+        for number, (name, options) in enumerate(KINDS.items()):
+            result[name] = run(Path(temporary) / str(number), options, arguments)
+            print(name, result[name], flush=True)
     record.write(arguments.out, "kills", result, device=device)
-    return 0 if all(result[name]["is_whole"] for name in ("live", "one frame after another")) else 1
+    return 0 if all(result[name]["is_whole"] for name in KINDS) else 1
 
 
 def run(folder: Path, options: list[str], arguments: Namespace) -> dict[str, Any]:
     """One run, killed again and again."""
-    kills, rng = arguments.kills // 2, random.Random(arguments.seed)
-    frames = 24 * max(4, kills)  # so many that it is seldom over before it is killed
+    kills, rng = arguments.kills // len(KINDS), random.Random(arguments.seed)
+    # so many that it is seldom over before it is killed; the default is faster where it need not wait
+    frames = (24 if "learning" in options or "--live" in options else 150) * max(4, kills)
     folder.mkdir()
     clip = record.synthetic_clip(folder / "clip.mp4", num_frames=frames, size_wh=SIZE_WH)
     out = folder / "run"
     words = ["stream", "run", str(clip), "--teacher", "hue_teacher:label", "--accuracy", "0.95", "--student", "jitnet"]
-    words += ["--method", "learning"]
     words += [
         "--out",
         str(out),

@@ -6,6 +6,7 @@ from typing import Any
 
 FLEET = {
     "alone": "one after another, one process",
+    "split": "by as many processes, without Ray",
     "plain": "fleet",
     "budget": "fleet within a budget",
     "killed": "fleet, actors killed",
@@ -42,6 +43,8 @@ def fleet_ratios(result: dict[str, Any]) -> str:
         for name, bar in result["bars"].items()
     ]
     lines.append(["the same with Ray's start", f"{ratios['cost_ratio_with_start']:.2f}", "", ""])
+    if (split := ratios.get("cost_ratio_of_split")) is not None:
+        lines.append(["of as many processes without Ray over one after another, CPU", f"{split:.2f}", "", ""])
     lines.append(["time of the fleet over one after another", f"{ratios['wall_ratio']:.2f}", "", ""])
     budget, killed = rows["budget"], rows["killed"]
     lines.append(
