@@ -24,9 +24,10 @@ FAMILIES = {
     "hold": "#888888",
     "frozen": "#CC79A7",
 }
+OURS, NUMBERED = ("default", "look-ahead"), ("thesis", "flow-dis", "hold")
 NAMES = {
-    "default": "narrowcast",
-    "look-ahead": "narrowcast, looking ahead (recorded video)",
+    "default": "narrowcast, asked for 0.8 and 0.9",
+    "look-ahead": "the same, looking ahead (recorded video)",
     "learning": "narrowcast, always learning",
     "thesis": "Algorithm 1 as printed",
     "flow-dis": "optical flow",
@@ -56,7 +57,7 @@ def main() -> None:
     }
     beside = HERE / "results" / "peers.json"
     peers = json.loads(beside.read_text(encoding="utf-8"))["peers"] if beside.exists() else {}
-    figure = Figure(figsize=(4.2 * len(panels), 4.0), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(panels), 5.0), layout="constrained")
     legend = {}
     for ix, (title, found) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), ix)
@@ -84,17 +85,19 @@ def points(rows: list[dict]) -> dict[str, tuple[float, float]]:
 
 
 def draw(axes, found: dict[str, tuple[float, float]]) -> None:
-    """One point a method, labelled with its setting; those of a family joined."""
+    """One point a method, those of a family joined; some have their setting beside them."""
     families: dict[str, list[tuple[float, float]]] = {}
     for name, (speedup, score) in found.items():
         base, _, setting = name.partition("[")
         family, _, number = base.rpartition("-") if "-" in base else (base, "", "")
         families.setdefault(family, []).append((100 / speedup, 100 * score))
         shown = f"{number}, stride to {setting.rpartition('=')[2].rstrip(']')}" if setting else number
-        axes.annotate(shown, families[family][-1], xytext=(4, 4), textcoords="offset points", fontsize=7)
+        if family in NUMBERED:
+            axes.annotate(shown, families[family][-1], xytext=(3, -10), textcoords="offset points", fontsize=7)
     for family, at in families.items():
         x, y = zip(*sorted(at), strict=True)
-        axes.plot(x, y, "o-", color=FAMILIES[family], label=NAMES.get(family, family), markersize=5, linewidth=1)
+        look = {"markersize": 7, "linewidth": 2.5, "zorder": 3} if family in OURS else {"markersize": 3, "linewidth": 1}
+        axes.plot(x, y, "o-", color=FAMILIES[family], label=NAMES.get(family, family), **look)
     axes.set_xscale("log")
     axes.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
     axes.minorticks_off()
