@@ -59,4 +59,14 @@ def _mean(values: Any) -> float:
     return sum(every) / len(every)
 
 
-KINDS = {"street": street, "peers": peers, "monitor": monitor}
+def objects(result: dict[str, Any]) -> str:
+    """Each method's J and F over sequences, of what is put out and of what it says before it sees a frame's mask."""
+    head = ["method", "J", "F", "J alone", "F alone", "s a frame"]
+    rows = [
+        [name, *(f"{row[key]:.3f}" for key in ("j", "f", "j_alone", "f_alone")), f"{row['s_per_frame']:.3f}"]
+        for name, row in result["methods"].items()
+    ]
+    return table(head, rows)
+
+
+KINDS = {"street": street, "peers": peers, "monitor": monitor, "objects": objects}
