@@ -3,9 +3,10 @@
 Cameras are pieces of real clips at different offsets, shrunk to the student's size before. The teacher's labels are
 those that benchmarks/evaluation.py made and kept; for each answer a core is kept busy as long as the teacher took.
 Costs are seconds of processors, of all processes together, so that another program beside does not count. Ray's start
-(processes that import torch) is counted apart: a fleet runs for days. "Split" is as many plain processes as the fleet has
-workers, each with its share of the cameras, and no Ray: what it costs that cores work side by side. `--rows node` is a Ray of two nodes on this
-machine, each with room for a worker and a teacher; one node is killed with all that is on it, and does not come back.
+(processes that import torch) is counted apart: a fleet runs for days. "Split" is as many plain processes as the fleet
+has workers, each with its share of the cameras, and no Ray: what it costs that cores work side by side. `--rows node`
+is a Ray of two nodes on this machine, each with room for a worker and a teacher; one node is killed with all that is on
+it, and does not come back.
 """
 
 import itertools
