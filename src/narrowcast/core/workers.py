@@ -14,6 +14,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 from torch.distributed import distributed_c10d
+from torch.distributed.rendezvous import rendezvous
 
 from narrowcast.core.errors import NarrowcastError, UsageError
 
@@ -66,7 +67,7 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
             raise UsageError(f"torchrun --nproc-per-node: this machine has only {num_devices} CUDA devices")
         torch.cuda.set_device(local_rank)
     try:
-        store, rank, num = next(distributed.rendezvous("env://", timeout=within))
+        store, rank, num = next(rendezvous("env://", timeout=within))
         _meet(store, num)
         with _ended_after(CONNECTING + LATE):
             distributed.init_process_group(
@@ -86,7 +87,7 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
         distributed.destroy_process_group()
 
 
-def _meet(store: distributed.Store, num: int) -> None:
+def _meet(store: distributed_c10d.Store, num: int) -> None:
     """Wait until all processes are at the store, for as long as it was made to wait."""
     if store.add("narrowcast/come", 1) >= num:
         store.set("narrowcast/all-have-come", "")
