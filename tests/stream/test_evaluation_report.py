@@ -72,6 +72,13 @@ def test_streams_without_a_network_have_no_computed_cost(tmp_path: Path) -> None
     assert "One start phase" in text
 
 
+def test_files_of_labels_are_no_measure_of_cost(tmp_path: Path) -> None:
+    leave(tmp_path, row("street", "hold-8"))
+    assert "speedups as measured mean nothing" not in write_evaluation_report(tmp_path).read_text(encoding="utf-8")
+    write_json(tmp_path / "eval.json", {"setup": {"teacher": "labels"}})
+    assert "speedups as measured mean nothing" in write_evaluation_report(tmp_path).read_text(encoding="utf-8")
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nothing in it has ended yet"):
         write_evaluation_report(tmp_path)

@@ -96,7 +96,7 @@ def _page(results: _Results) -> page.Page:
     return page.Page(
         title=f"Evaluation {results.folder.resolve().name}",
         subtitle=" · ".join(f"{name} {setup[name]}" for name in ("teacher", "classes") if name in setup),
-        notices=_notices(results),
+        notices=_notices(results, setup),
         key_figures=_key_figures(results),
         sections=[Section(title, blocks) for title, blocks in sections if blocks]
         + [Section(title, blocks, is_folded=True) for title, blocks in folded if blocks],
@@ -104,8 +104,12 @@ def _page(results: _Results) -> page.Page:
     )
 
 
-def _notices(results: _Results) -> list[Notice]:
+def _notices(results: _Results, setup: dict[str, Any]) -> list[Notice]:
     notices = []
+    if setup.get("teacher") == "labels":
+        notices.append(
+            Notice("The teacher is files of labels, which only cost their reading: speedups as measured mean nothing.")
+        )
     if any(row["teacher_is_replayed"] for row in results.rows):
         notices.append(
             Notice("Kept labels stood in for the teacher; its calls are charged at a median measured once per stream.")
