@@ -228,6 +228,7 @@ def fleet(bench: Bench, row: str, *, calls_per_s: float = 0.0, kill_every_s: flo
     meter, began = CpuMeter(), time.perf_counter()
     with on_ray(read_fleet(path), out, num_workers=bench.num_workers, num_teachers=bench.num_teachers) as workers:
         start = {"start_wall_s": time.perf_counter() - began, "start_cpu_s": meter.total()}
+        kinds = meter.by_kind()
         began = time.perf_counter()
         kill = Killer(workers, kill_every_s) if kill_every_s else None
         needs: dict[str, list[float]] = {}
@@ -239,6 +240,7 @@ def fleet(bench: Bench, row: str, *, calls_per_s: float = 0.0, kill_every_s: flo
         cost = {"wall_s": time.perf_counter() - began, "cpu_s": meter.total() - start["start_cpu_s"]}
         found = start | cost | accuracy(out, bench) | counts(out, bench)
         found["batches"] = batches(workers)
+        found["cpu_s_of"] = {kind: seconds - kinds.get(kind, 0.0) for kind, seconds in meter.by_kind().items()}
     if calls_per_s:
         found |= fair(report, needs, shares)
     if kill is not None:
@@ -358,20 +360,34 @@ class CpuMeter:
 
     def __init__(self) -> None:
         self._seen: dict[int, float] = {}
+        self._kinds: dict[int, str] = {}
         self._first = self._read()
 
     def total(self) -> float:
         """Since the meter was made."""
         return self._read() - self._first
 
+    def by_kind(self) -> dict[str, float]:
+        """Seconds of each kind of process, since they began; those of this one since it began."""
+        self._read()
+        found: dict[str, float] = {}
+        for process, seconds in self._seen.items():
+            kind = self._kinds[process]
+            found[kind] = found.get(kind, 0.0) + seconds
+        return found
+
     def _read(self) -> float:
         own = psutil.Process()
         for process in [own, *own.children(recursive=True)]:
             try:
                 times = process.cpu_times()
-            except psutil.NoSuchProcess:
+                is_own = process.pid == own.pid
+                kind = "this process" if is_own else Path(process.cmdline()[0].split()[0]).name
+            except (psutil.NoSuchProcess, IndexError):
                 continue
-            self._seen[process.pid] = times.user + times.system
+            if kind.startswith("python"):
+                kind = next((Path(word).name for word in process.cmdline() if word.endswith(".py")), kind)
+            self._seen[process.pid], self._kinds[process.pid] = times.user + times.system, kind
         return sum(self._seen.values())
 
 
