@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--backgrounds", default="0.995,0.98,0.999")
     parser.add_argument("--methods", default=METHODS_RUN)
     parser.add_argument("--adapted", default=ADAPTED_RUN, help="methods that begin at the adapted trunk")
+    parser.add_argument("--name", help="of the result, instead of one made of data and options")
     parser.add_argument("--first-draw", type=int, default=0, help="100: the one that settings are chosen on")
     arguments = parser.parse_args()
     device = record.prepare(arguments)
@@ -61,9 +62,7 @@ def main() -> int:
     for wanted in map(float, arguments.backgrounds.split(",")):
         levels[wanted] = positives_for(table, wanted)
     found: dict[str, list[RunResult]] = {}
-    name = f"bgsplit-{arguments.data}" + ("-whole" if arguments.trained_parts == ALL_PARTS else "")
-    name += "-followed" if arguments.norm == "followed" else ""
-    name += "-unscored" if arguments.first_draw >= UNSCORED else ""
+    name = arguments.name or result_name(arguments)
     adapted: list[Workbench] = []
     for draw in range(arguments.first_draw, arguments.first_draw + arguments.draws):
         for wanted, positives in levels.items():
@@ -72,6 +71,13 @@ def main() -> int:
             record.write(arguments.out, name, result(arguments, levels, labels, found), device=device)
     print(show(found))
     return 0
+
+
+def result_name(arguments: Namespace) -> str:
+    """What the result is called where nobody says it."""
+    whole = "-whole" if arguments.trained_parts == ALL_PARTS else ""
+    norm = "-followed" if arguments.norm == "followed" else ""
+    return f"bgsplit-{arguments.data}{whole}{norm}" + ("-unscored" if arguments.first_draw >= UNSCORED else "")
 
 
 def add_options(parser: Any) -> None:
