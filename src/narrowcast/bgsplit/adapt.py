@@ -70,7 +70,7 @@ def adapt(
         (folder / CHECKPOINT).unlink(missing_ok=True)  # else the next try would go on from it
         raise DivergedError(
             f"{folder}: adapted too fast, all images look the same to the trunk now;"
-            " train fewer of its parts, or with a lower training.learning_rate"
+            " train fewer of its parts, or with a lower adapt.trunk_rate"
         )
     return adapted
 
