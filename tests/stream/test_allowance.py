@@ -21,8 +21,9 @@ def worked(allowance: Allowance, *, for_s: float) -> float:
 
 def test_half_a_core_rests_as_long_as_it_worked() -> None:
     allowance = Allowance(0.5, num_threads=1)
-    assert worked(allowance, for_s=0.03) == pytest.approx(0.06, abs=0.02)
-    assert allowance.rested_s == pytest.approx(0.03, abs=0.015)
+    took_s = worked(allowance, for_s=0.1)  # a busy machine may let it sleep longer; the rest is as long then
+    assert allowance.rested_s == pytest.approx(took_s / 2, rel=0.3)
+    assert took_s >= 0.19
 
 
 def test_a_core_for_one_thread_needs_no_rest() -> None:
