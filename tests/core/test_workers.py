@@ -38,6 +38,17 @@ def test_who_is_not_there_is_not_waited_for_without_end(started_by_torchrun) -> 
         pass
 
 
+def test_who_is_there_and_cannot_connect_is_told_so(started_by_torchrun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("connection refused\nat a line of C++")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    started_by_torchrun(1)
+    wanted = r"process 0 of 1: all have come, and are not connected after 30 s \(connection refused\)$"
+    with pytest.raises(NarrowcastError, match=wanted), joined(torch.device("cpu")):
+        pass
+
+
 def test_who_has_joined_may_wait_longer(started_by_torchrun) -> None:
     started_by_torchrun(1)
     with joined(torch.device("cpu"), within=timedelta(seconds=20)) as own:

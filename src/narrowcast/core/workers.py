@@ -56,7 +56,7 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
 
     Raises:
         UsageError: there are more processes on this machine than CUDA devices.
-        NarrowcastError: not all have come; torchrun then starts all of them again, if it may.
+        NarrowcastError: not all have come, or they cannot connect; torchrun then starts all again, if it may.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         yield workers()
@@ -66,19 +66,16 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
         if local_rank >= num_devices:
             raise UsageError(f"torchrun --nproc-per-node: this machine has only {num_devices} CUDA devices")
         torch.cuda.set_device(local_rank)
-    try:
+    with _told(f"the others have not come within {within.total_seconds():.0f} s"):
         store, rank, num = next(rendezvous("env://", timeout=within))
         _meet(store, num)
-        with _ended_after(CONNECTING + LATE):
-            distributed.init_process_group(
-                "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=num, timeout=CONNECTING
-            )
-    except (distributed.DistError, RuntimeError) as error:
-        rank, num = os.environ.get("RANK", "?"), os.environ.get("WORLD_SIZE", "?")
-        reason = str(error).strip().splitlines()[0]
-        raise NarrowcastError(
-            f"process {rank} of {num}: the others have not come within {within.total_seconds():.0f} s ({reason})"
-        ) from error
+    with (
+        _told(f"all have come, and are not connected after {CONNECTING.total_seconds():.0f} s"),
+        _ended_after(CONNECTING + LATE),
+    ):
+        distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=num, timeout=CONNECTING
+        )
     _allow(WORKING)
     try:
         yield workers()
@@ -87,8 +84,22 @@ def joined(device: torch.device, *, within: timedelta = JOINING) -> Iterator[Wor
         distributed.destroy_process_group()
 
 
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn torch's errors of the block into a line of ours."""
+    try:
+        yield
+    except (distributed.DistError, RuntimeError) as error:
+        rank, num = os.environ.get("RANK", "?"), os.environ.get("WORLD_SIZE", "?")
+        reason = str(error).strip().splitlines()[0]
+        raise NarrowcastError(f"process {rank} of {num}: {what} ({reason})") from error
+
+
 def _meet(store: distributed_c10d.Store, num: int) -> None:
-    """Wait until all processes are at the store, for as long as it was made to wait."""
+    """Wait until all processes are at the store, for as long as it was made to wait.
+
+    After a node has come or gone torchrun may keep the store, which then remembers the earlier ones: nobody waits here.
+    """
     if store.add("narrowcast/come", 1) >= num:
         store.set("narrowcast/all-have-come", "")
     store.wait(["narrowcast/all-have-come"])
