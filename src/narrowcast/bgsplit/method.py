@@ -39,7 +39,7 @@ class MethodConfig:
     trunk_rate: float = 1.0  # multiplies the learning rate, 0: frozen; these three are ours, on unscored draws
     main_rate: float = 10.0  # of the main head; a slow one beside the auxiliary loss is destructive (recounted)
     auxiliary_rate: float = 3.0  # of the auxiliary head; at the trunk's own rate it never trains (recounted)
-    norm: Norm = "frozen"  # batch norm's statistics; "followed" where more than the last parts of a trunk train
+    norm: Norm = "frozen"  # batch norm's statistics; "followed" loses at 64 px, see docs/negative-results.md
     average: float = 0.0  # share of the old in the running average of the weights; 0: the training's own
 
     def __post_init__(self) -> None:
